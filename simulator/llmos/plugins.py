@@ -1,0 +1,161 @@
+"""Finding a policy or a program by what a person writes.
+
+- `mlfq`: a policy that ships. One class per file of the package; its name is the class's own
+  `name`, else the file's. There is nothing to register.
+- `mine.py` or `mine.py:Mine`: a class in a file of yours, from a folder that the caller gives.
+- `mine.py:work`: a function, for programs.
+- A class or file whose name starts with an underscore is nobody's policy.
+- Whatever fails ends in a PolicyError that names the file, the line and the cure.
+"""
+
+import hashlib
+import importlib
+import inspect
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from llmos.errors import PolicyError, did_you_mean
+
+T = TypeVar("T")
+
+
+def find(spec: str, *, package: str, base: type[T], relative_to: str | Path = ".") -> type[T]:
+    """The subclass of `base` that `spec` means: a name in `package`, `path.py` or `path.py:Class`.
+
+    A relative path starts at the folder `relative_to`.
+    """
+    if _is_path(spec):
+        path, name = _split(spec, relative_to)
+        return _class_in_file(path, name, base)
+    known = available(package, base)
+    if spec not in known:
+        raise PolicyError(
+            f'there is no {base.__name__.lower()} "{spec}"; there are {", ".join(sorted(known))}',
+            hint=did_you_mean(spec, known) or f"or give a file of your own: path.py:{base.__name__}",
+        )
+    return known[spec]
+
+
+def available(package: str, base: type[T]) -> dict[str, type[T]]:
+    """Every subclass of `base` that ships in `package`, by its name, in alphabetical order."""
+    found: dict[str, type[T]] = {}
+    for entry in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        if entry.name.startswith("_"):
+            continue
+        module = importlib.import_module(f"{package}.{entry.name}")
+        classes = _classes(module, base)
+        if len(classes) > 1:
+            names = ", ".join(cls.__name__ for cls in classes)
+            raise PolicyError(
+                f"it holds several policies: {names}",
+                file=module.__file__,
+                hint="keep one policy in each file",
+            )
+        for cls in classes:
+            name = vars(cls).get("name", entry.name)
+            if name in found:
+                raise PolicyError(
+                    f'the name "{name}" is taken by {found[name].__name__}', file=module.__file__
+                )
+            found[name] = cls
+    return dict(sorted(found.items()))
+
+
+def load_function(spec: str, *, relative_to: str | Path = ".") -> Callable[..., Any]:
+    """The function that `path.py:function` means; a relative path starts at `relative_to`."""
+    path, name = _split(spec, relative_to)
+    if not name:
+        raise PolicyError(f'"{spec}" does not name a function', hint="write path.py:function")
+    function = getattr(_run_file(path), name, None)
+    if not callable(function):
+        raise PolicyError(f'it has no function "{name}"', file=path)
+    return function  # type: ignore[no-any-return]  # callable() leaves it untyped
+
+
+def _is_path(spec: str) -> bool:
+    return spec.endswith(".py") or ".py:" in spec
+
+
+def _split(spec: str, relative_to: str | Path) -> tuple[Path, str]:
+    """`path.py:name` as the file's whole path and the name, "" when there is none."""
+    path, name = (spec, "") if spec.endswith(".py") else spec.rsplit(":", 1) if ":" in spec else (spec, "")
+    return Path(relative_to) / Path(path).expanduser(), name
+
+
+def _class_in_file(path: Path, name: str, base: type[T]) -> type[T]:
+    module = _run_file(path)
+    classes = _classes(module, base)
+    names = [cls.__name__ for cls in classes]
+    if name:
+        chosen = getattr(module, name, None)
+        if not inspect.isclass(chosen):
+            raise PolicyError(
+                f'it has no class "{name}"; it has {", ".join(names) or "none that fits"}',
+                file=path,
+                hint=did_you_mean(name, names),
+            )
+        if not issubclass(chosen, base):
+            raise PolicyError(f"{name} is no {base.__name__}", file=path, hint=_how_to_derive(name, base))
+        return chosen
+    if not classes:
+        raise PolicyError(f"it has no {base.__name__}", file=path, hint=_how_to_derive("Mine", base))
+    if len(classes) > 1:
+        raise PolicyError(
+            f"it has several: {', '.join(names)}", file=path, hint=f"say which: {path.name}:{names[0]}"
+        )
+    return classes[0]
+
+
+def _how_to_derive(name: str, base: type) -> str:
+    return f"derive it: from {base.__module__} import {base.__name__}; class {name}({base.__name__})"
+
+
+def _classes(module: ModuleType, base: type[T]) -> list[type[T]]:
+    """The policies that `module` itself defines, in the order of their names."""
+    return [
+        cls
+        for name, cls in inspect.getmembers(module, inspect.isclass)
+        if cls.__module__ == module.__name__
+        and issubclass(cls, base)
+        and cls is not base
+        and not name.startswith("_")
+        and not inspect.isabstract(cls)
+    ]
+
+
+def _run_file(path: Path) -> ModuleType:
+    """Run the Python file at `path` as a module of its own.
+
+    It is compiled anew each time, not imported: Python's cached bytecode goes by the second, and
+    would hand a student who saves twice in one second the older file.
+    """
+    name = f"_llmos_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses and typing look a class's module up here
+    try:
+        code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+        exec(code, vars(module))  # noqa: S102  # running the person's own file is the point
+    except OSError as error:
+        del sys.modules[name]
+        if not path.is_file():
+            raise PolicyError("there is no such file", file=path) from error
+        raise _failed(path, error) from error
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise _failed(path, error) from error
+    return module
+
+
+def _failed(path: Path, error: BaseException) -> PolicyError:
+    line = error.lineno if isinstance(error, SyntaxError) else None
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename == str(path):
+            line = frame.lineno
+    what = error.msg if isinstance(error, SyntaxError) else str(error)
+    return PolicyError(f"it does not load: {type(error).__name__}: {what}", file=path, line=line)
