@@ -10,8 +10,10 @@
 
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -35,7 +37,7 @@ def find(spec: str, *, package: str, base: type[T], relative_to: str | Path = ".
     known = available(package, base)
     if spec not in known:
         raise PolicyError(
-            f'there is no {base.__name__.lower()} "{spec}"; there are {", ".join(sorted(known))}',
+            f'there is no {_in_words(base)} "{spec}"; there are {", ".join(known) or "none"}',
             hint=did_you_mean(spec, known) or f"or give a file of your own: path.py:{base.__name__}",
         )
     return known[spec]
@@ -47,20 +49,21 @@ def available(package: str, base: type[T]) -> dict[str, type[T]]:
     for entry in pkgutil.iter_modules(importlib.import_module(package).__path__):
         if entry.name.startswith("_"):
             continue
-        module = importlib.import_module(f"{package}.{entry.name}")
-        classes = _classes(module, base)
+        module = _import(f"{package}.{entry.name}")
+        classes = [cls for cls in _classes(module, base) if not inspect.isabstract(cls)]
         if len(classes) > 1:
-            names = ", ".join(cls.__name__ for cls in classes)
             raise PolicyError(
-                f"it holds several policies: {names}",
+                f"it holds several policies: {', '.join(cls.__name__ for cls in classes)}",
                 file=module.__file__,
                 hint="keep one policy in each file",
             )
         for cls in classes:
-            name = vars(cls).get("name", entry.name)
+            name = vars(cls).get("name") or entry.name
             if name in found:
                 raise PolicyError(
-                    f'the name "{name}" is taken by {found[name].__name__}', file=module.__file__
+                    f'the name "{name}" is taken by {found[name].__module__}',
+                    file=module.__file__,
+                    hint="give the class another `name`",
                 )
             found[name] = cls
     return dict(sorted(found.items()))
@@ -82,9 +85,11 @@ def _is_path(spec: str) -> bool:
 
 
 def _split(spec: str, relative_to: str | Path) -> tuple[Path, str]:
-    """`path.py:name` as the file's whole path and the name, "" when there is none."""
-    path, name = (spec, "") if spec.endswith(".py") else spec.rsplit(":", 1) if ":" in spec else (spec, "")
-    return Path(relative_to) / Path(path).expanduser(), name
+    """The path and the name in `path.py:name`; the name is "" where there is none."""
+    path, name = spec, ""
+    if ":" in spec and not spec.endswith(".py"):
+        path, name = spec.rsplit(":", 1)
+    return Path(relative_to, path), name
 
 
 def _class_in_file(path: Path, name: str, base: type[T]) -> type[T]:
@@ -95,37 +100,48 @@ def _class_in_file(path: Path, name: str, base: type[T]) -> type[T]:
         chosen = getattr(module, name, None)
         if not inspect.isclass(chosen):
             raise PolicyError(
-                f'it has no class "{name}"; it has {", ".join(names) or "none that fits"}',
+                f'it has no class "{name}"; of {base.__name__} it has {", ".join(names) or "none"}',
                 file=path,
                 hint=did_you_mean(name, names),
             )
         if not issubclass(chosen, base):
             raise PolicyError(f"{name} is no {base.__name__}", file=path, hint=_how_to_derive(name, base))
-        return chosen
-    if not classes:
+    elif len(classes) == 1:
+        chosen = classes[0]
+    elif classes:
+        hint = f"say which: {path.name}:{names[0]}"
+        raise PolicyError(f"it has several: {', '.join(names)}", file=path, hint=hint)
+    else:
         raise PolicyError(f"it has no {base.__name__}", file=path, hint=_how_to_derive("Mine", base))
-    if len(classes) > 1:
-        raise PolicyError(
-            f"it has several: {', '.join(names)}", file=path, hint=f"say which: {path.name}:{names[0]}"
-        )
-    return classes[0]
+    if missing := sorted(getattr(chosen, "__abstractmethods__", ())):
+        raise PolicyError(f"{chosen.__name__} leaves out {', '.join(missing)}", file=path, hint="write them")
+    return chosen
 
 
 def _how_to_derive(name: str, base: type) -> str:
-    return f"derive it: from {base.__module__} import {base.__name__}; class {name}({base.__name__})"
+    return f"derive it: from {base.__module__} import {base.__name__}; class {name}({base.__name__}): ..."
+
+
+def _in_words(base: type) -> str:
+    """`ReplacementPolicy` as "replacement policy"."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", base.__name__).lower()
 
 
 def _classes(module: ModuleType, base: type[T]) -> list[type[T]]:
-    """The policies that `module` itself defines, in the order of their names."""
-    return [
-        cls
-        for name, cls in inspect.getmembers(module, inspect.isclass)
-        if cls.__module__ == module.__name__
-        and issubclass(cls, base)
-        and cls is not base
-        and not name.startswith("_")
-        and not inspect.isabstract(cls)
+    """The policies that `module` itself defines, in the order of the file."""
+    classes = [
+        cls for cls in vars(module).values() if inspect.isclass(cls) and cls.__module__ == module.__name__
     ]
+    policies = [cls for cls in classes if issubclass(cls, base) and cls is not base]
+    return [cls for cls in dict.fromkeys(policies) if not cls.__name__.startswith("_")]
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        spec = importlib.util.find_spec(name)
+        raise _failed(Path(spec.origin if spec and spec.origin else name), error) from error
 
 
 def _run_file(path: Path) -> ModuleType:
@@ -134,7 +150,7 @@ def _run_file(path: Path) -> ModuleType:
     It is compiled anew each time, not imported: Python's cached bytecode goes by the second, and
     would hand a student who saves twice in one second the older file.
     """
-    name = f"_llmos_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    name = f"_llmos_{path.stem}_{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:8]}"
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses and typing look a class's module up here
