@@ -10,25 +10,17 @@
 #
 #   PYTHON=python3.12   the Python to use, 3.11 or newer; otherwise the first one that is found
 #   VENV=DIR            where the environment goes, in place of .venv
-#   TORCH=skip          install no torch; the environment then sees the one that PYTHON has, if any
+#   TORCH=skip          install no torch: a new environment then sees the one that PYTHON has, if any
 #
-# On Linux the default torch may bring the whole of CUDA with it, gigabytes. Let pip find the CPU
-# build first (PIP_EXTRA_INDEX_URL; torch's installation page has the address), or say TORCH=skip.
+# On Linux pip's own torch may bring all of CUDA along, gigabytes. Let pip find the CPU build first
+# (PIP_EXTRA_INDEX_URL; torch's installation page has the address), or use the torch that you have.
 
 OLD_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" $(OLD_ENOUGH) 2>/dev/null && echo "$$p" && break; done)
 VENV ?= .venv
 RUN = "$(VENV)/bin/python"
-
-ifeq ($(TORCH),skip)
-SEE_TORCH = --system-site-packages
-DEMO = .
-TEST = .[dev]
-else
-DEMO = .[kernels]
-TEST = .[kernels,dev]
-endif
+INSTALL = $(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test lint bench clean
 .DELETE_ON_ERROR:
@@ -44,7 +36,7 @@ lint: $(VENV)/.test
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy --strict
 
-bench: $(VENV)/.test
+bench: $(VENV)/.demo
 	@for script in benchmarks/[!_]*.py; do echo "==> $$script"; $(RUN) "$$script" || exit; done
 
 clean:
@@ -52,22 +44,24 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
-	$(call install,$(DEMO))
+	$(call install,.)
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
-	$(call install,$(TEST))
+	$(call install,.[dev])
 
-# The build tool comes first, from constraints.txt too: without isolation every version is pinned.
+# The build tool goes first, from constraints.txt too: without isolation every version is pinned.
 define install
-	@echo "==> installing what llmos needs into $(VENV) (minutes the first time: torch is large)"
-	@$(RUN) -m pip install --quiet --constraint constraints.txt hatchling
-	@$(RUN) -m pip install --no-build-isolation --constraint constraints.txt --editable '$(1)'
+	@echo "==> installing llmos and what it needs into $(VENV)"
+	@$(INSTALL) --quiet hatchling
+	@$(INSTALL) --quiet --no-build-isolation --editable '$(1)'
+	$(if $(filter skip,$(TORCH)),,@echo "==> installing torch, which measures what the machine costs")
+	$(if $(filter skip,$(TORCH)),,@$(INSTALL) torch)
 	@touch "$@"
 endef
 
 $(VENV)/pyvenv.cfg:
 	@"$(PYTHON)" $(OLD_ENOUGH) 2>/dev/null || { \
-		echo "llmos needs Python 3.11 or newer, and found none."; \
+		echo "llmos needs Python 3.11 or newer, and '$(or $(PYTHON),python3)' is not that."; \
 		echo "Install it, or say where it is: make PYTHON=/path/to/python3"; exit 1; }
 	@echo "==> making a virtual environment in $(VENV)"
-	@"$(PYTHON)" -m venv $(SEE_TORCH) "$(VENV)"
+	@"$(PYTHON)" -m venv $(if $(filter skip,$(TORCH)),--system-site-packages) "$(VENV)"
