@@ -111,8 +111,9 @@ class LogError(LlmosError):
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
     """The hint 'did you mean "mlfq"?' for a misspelt name, or "" when nothing is near."""
-    near = difflib.get_close_matches(word.lower(), sorted(names), n=1, cutoff=0.6)
-    return f'did you mean "{near[0]}"?' if near else ""
+    by_lower = {name.lower(): name for name in sorted(names)}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return f'did you mean "{by_lower[near[0]]}"?' if near else ""
 
 
 def _place(file: str | Path | None, line: int | None) -> str:
