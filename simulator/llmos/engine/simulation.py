@@ -1,0 +1,107 @@
+"""The clock of a simulated machine, on top of simpy.
+
+- Time is an integer number of nanoseconds since the run began.
+- `at` arms an alarm; when it fires, its action runs with the alarm as argument.
+- Alarms of one instant fire by phase, and inside a phase in the order in which they were armed.
+  That is the whole tie rule: never the order of a dict or a set.
+- `run` ends at a time limit, at an event limit, when it is asked to stop, or when no alarm is left.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import simpy
+from simpy.events import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FOREVER: Final = 2**62
+"""A time that no run reaches, in nanoseconds (146 years)."""
+
+
+class Alarm(Event):
+    """An event that fires once, at a set time, unless it is cancelled; `value` is its payload."""
+
+    def __init__(self, env: Simulation, action: Callable[[Any], None], payload: object) -> None:
+        # Like simpy's own Timeout: an event that is triggered from birth and only waits for its time.
+        self.env = env
+        self.callbacks = [env.fired, action]
+        self._value = payload
+        self._ok = True
+        self._defused = False
+
+
+class Stop(StrEnum):
+    """Why a run ended."""
+
+    NOTHING_LEFT = "no event is left"
+    TIME_LIMIT = "time limit reached"
+    EVENT_LIMIT = "event limit reached"
+    ASKED = "asked to stop"
+
+
+class Simulation(simpy.Environment):
+    """A simpy environment with integer time, phases and cancellable alarms."""
+
+    def __init__(self) -> None:
+        super().__init__(initial_time=0)
+        self.pending = 0
+        """Alarms that are armed and neither fired nor cancelled."""
+        self.events = 0
+        """Alarms that have fired."""
+        self.stopping = False
+
+    def at(self, time_ns: int, phase: int, action: Callable[[Any], None], payload: object = None) -> Alarm:
+        """Run `action(alarm)` at `time_ns` (not before now), in `phase` of that instant (small goes first)."""
+        alarm = Alarm(self, action, payload)
+        self.schedule(alarm, phase, time_ns - self.now)  # type: ignore[arg-type]  # any int is a priority
+        self.pending += 1
+        return alarm
+
+    def cancel(self, alarm: Alarm) -> None:
+        """Make sure that `alarm` does nothing when its time comes; harmless if it has fired already."""
+        if alarm.callbacks:
+            # The entry stays in simpy's heap and is dropped when it reaches the top.
+            alarm.callbacks.clear()
+            self.pending -= 1
+
+    def fired(self, _alarm: Alarm) -> None:
+        """Count an alarm that fires; it is the first callback of each."""
+        self.pending -= 1
+        self.events += 1
+
+    def stop(self) -> None:
+        """End the run after the alarm that is firing now."""
+        self.stopping = True
+
+    def run_until(
+        self,
+        until_ns: int = FOREVER,
+        max_events: int = FOREVER,
+        every: int = 4096,
+        pulse: Callable[[], None] | None = None,
+    ) -> Stop:
+        """Fire alarms in order until a limit is reached or nothing is left; say which.
+
+        An alarm at exactly `until_ns` does not fire. `pulse`, if given, is called after every `every`
+        alarms (to flush a log, to move a progress bar).
+        """
+        step, peek = self.step, self.peek
+        next_pulse = self.events + every
+        self.stopping = False
+        while self.pending:
+            if peek() >= until_ns:
+                return Stop.TIME_LIMIT
+            if self.events >= max_events:
+                return Stop.EVENT_LIMIT
+            step()
+            if self.stopping:
+                return Stop.ASKED
+            if self.events >= next_pulse:
+                next_pulse += every
+                if pulse:
+                    pulse()
+        return Stop.NOTHING_LEFT

@@ -1,0 +1,1 @@
+"""Processes: the PCB, programs and their system calls, the dispatcher, the cores."""

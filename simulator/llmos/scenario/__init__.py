@@ -1,0 +1,1 @@
+"""Scenarios: from a TOML file to a machine that runs."""

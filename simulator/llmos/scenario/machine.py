@@ -1,0 +1,305 @@
+"""A machine and what it shall do, as plain data; and running it.
+
+- `MachineSpec` says everything: cores, engine, devices, tasks, requests, limits. It is what a scenario
+  file becomes, and what tests and notebooks write directly.
+- `run(spec, sinks)` builds a fresh machine, runs it and returns an `Outcome`. The same spec gives the
+  same log, byte for byte.
+- The log is flushed on the way and closed by an `End` event that says why the run ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from itertools import count
+
+from llmos.costs.model import CostModel
+from llmos.engine.order import CONVENTIONS, Order
+from llmos.engine.simulation import FOREVER, Alarm, Simulation, Stop
+from llmos.errors import LlmosError
+from llmos.process.cores import Core, Cores
+from llmos.process.dispatcher import Costs, Dispatcher, Slot
+from llmos.process.program import Program
+from llmos.process.task import Period, Process
+from llmos.sched.base import Scheduler
+from llmos.serving.engine import Engine
+from llmos.serving.request import Request
+from llmos.storage.device import Device
+from llmos.trace import events as ev
+from llmos.trace.expand import Cost
+from llmos.trace.log import Log, Sink
+from llmos.trace.state import State
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySpec:
+    """A scheduler: how to make one, and what to call it ("rr", "mine.py:Mine")."""
+
+    name: str
+    make: Callable[[], Scheduler]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """A process to come. Times in ns; `program` makes a fresh generator of system calls."""
+
+    name: str
+    program: Callable[[], Program]
+    arrival_ns: int = 0
+    priority: int = 0
+    tickets: int = 1
+    client: str = ""
+    deadline_ns: int | None = None
+    """Relative to the arrival; for a periodic task, to each release (default: the period)."""
+    period_ns: int | None = None
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestSpec:
+    """An LLM request to come. Sizes in tokens, times in ns, the deadline relative to the arrival."""
+
+    name: str
+    prompt: int
+    output: int
+    arrival_ns: int = 0
+    priority: int = 0
+    tickets: int = 1
+    client: str = ""
+    deadline_ns: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceSpec:
+    """An I/O device: service time in ns, requests served at a time (0 = all)."""
+
+    name: str
+    service_ns: int
+    servers: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuSpec:
+    """`count` equal cores on one ready queue."""
+
+    policy: PolicySpec
+    count: int = 1
+    costs: Costs = field(default_factory=Costs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSpec:
+    """An LLM engine; `cost` is (base, per token, per token of context) in ns."""
+
+    policy: PolicySpec
+    cost: Cost
+    slots: int = 8
+    token_budget: int = 512
+    skip: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineSpec:
+    """A machine and its workload. `tasks` and `requests` get their pids in this order, from 1."""
+
+    scenario: str = ""
+    question: str = ""
+    seed: int = 0
+    convention: str = "textbook"
+    profile: str = ""
+    cpu: CpuSpec | None = None
+    engine: EngineSpec | None = None
+    devices: Sequence[DeviceSpec] = ()
+    tasks: Sequence[TaskSpec] = ()
+    requests: Sequence[RequestSpec] = ()
+    until_ns: int = FOREVER
+    max_events: int = 50_000_000
+    cost_model: CostModel | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run went: its last state, the hash of its log and what the engine room counted."""
+
+    state: State
+    log_sha256: str
+    ok: bool
+    reason: str
+    simpy_events: int
+    log_events: int
+
+
+def run(
+    spec: MachineSpec,
+    sinks: Sequence[Sink] = (),
+    *,
+    keep_spans: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Outcome:
+    """Run `spec` to its end; `progress` gets the simulated time (ns) now and then.
+
+    Raises PolicyError if a policy or a program breaks its contract. Then, and on Ctrl-C, what has
+    happened so far is in the log, which ends with an `End` event that says so.
+    """
+    state = State(keep_spans=keep_spans)
+    machine = _Machine(spec, [state, *sinks])
+
+    def pulse() -> None:
+        machine.log.flush()
+        if progress:
+            progress(machine.sim.now)
+
+    try:
+        stop = machine.sim.run_until(spec.until_ns, spec.max_events, pulse=pulse)
+    except KeyboardInterrupt:
+        machine.close(ok=False, reason="interrupted")
+        raise
+    except LlmosError as error:
+        machine.close(ok=False, reason=error.message)
+        raise
+    ok, reason = machine.verdict(stop)
+    machine.close(ok=ok, reason=reason)
+    return Outcome(
+        state=state,
+        log_sha256=machine.log.sha256,
+        ok=ok,
+        reason=reason,
+        simpy_events=machine.sim.events,
+        log_events=machine.log.events,
+    )
+
+
+class _Machine:
+    """The parts, put together."""
+
+    def __init__(self, spec: MachineSpec, sinks: list[Sink]) -> None:
+        self.spec = spec
+        self.sim = Simulation()
+        self.log = Log(_header(spec), sinks)
+        self.order = CONVENTIONS[spec.convention]
+        self.pids = count(1)
+        self.cores = self._build_cores(spec.cpu) if spec.cpu else None
+        self.engine = self._build_engine(spec.engine) if spec.engine else None
+        for task in spec.tasks:
+            self._announce(task.arrival_ns, self._process, (next(self.pids), task))
+        for request in spec.requests:
+            self._announce(request.arrival_ns, self._request, (next(self.pids), request))
+
+    def _build_cores(self, cpu: CpuSpec) -> Cores:
+        cores = [Core(cpu=i) for i in range(cpu.count)]
+        dispatcher = Dispatcher(self.sim, self.log, cpu.policy.make(), cores, self.order, cpu.costs)
+        devices = {
+            d.name: Device(
+                self.sim, self.log, self.order, name=d.name, service_ns=d.service_ns, servers=d.servers
+            )
+            for d in self.spec.devices
+        }
+        return Cores(
+            self.sim, self.log, dispatcher, cores, self.order, cpu.costs, devices, self.spec.cost_model,
+            lambda: next(self.pids),
+        )  # fmt: skip
+
+    def _build_engine(self, engine: EngineSpec) -> Engine:
+        cpu = self.spec.cpu.count if self.spec.cpu else 0
+        slots = [Slot(cpu=cpu) for _ in range(engine.slots)]
+        dispatcher = Dispatcher(self.sim, self.log, engine.policy.make(), slots, self.order, Costs())
+        return Engine(
+            self.sim, self.log, dispatcher, self.order, cpu=cpu, token_budget=engine.token_budget,
+            cost=engine.cost, skip=engine.skip,
+        )  # fmt: skip
+
+    def _announce(self, at_ns: int, action: Callable[[Alarm], None], payload: object) -> None:
+        self.sim.at(at_ns, self.order.came, action, payload)
+
+    def _process(self, alarm: Alarm) -> None:
+        pid, task = alarm.value
+        period = None
+        if task.period_ns is not None:
+            deadline = task.period_ns if task.deadline_ns is None else task.deadline_ns
+            period = Period(every_ns=task.period_ns, deadline_ns=deadline, jobs=task.jobs)
+        process = Process(
+            pid=pid,
+            name=task.name,
+            priority=task.priority,
+            tickets=task.tickets,
+            client=task.client,
+            program=task.program(),
+            period=period,
+            relative_deadline_ns=task.deadline_ns,
+        )
+        if self.cores is None:
+            raise LlmosError(f"task {task.name} has no core to run on; give the machine a [cpu]")
+        self.cores.arrive(process)
+
+    def _request(self, alarm: Alarm) -> None:
+        pid, spec = alarm.value
+        request = Request(
+            pid=pid,
+            name=spec.name,
+            priority=spec.priority,
+            tickets=spec.tickets,
+            client=spec.client,
+            prompt=spec.prompt,
+            output=spec.output,
+            relative_deadline_ns=spec.deadline_ns,
+        )
+        if self.engine is None:
+            raise LlmosError(f"request {spec.name} has no engine to run on; give the machine an [engine]")
+        self.engine.arrive(request)
+
+    def verdict(self, stop: Stop) -> tuple[bool, str]:
+        """Return whether the run did what it set out to do, and a sentence about its end."""
+        left = sum(part.unfinished for part in (self.cores, self.engine) if part)
+        if stop is Stop.TIME_LIMIT:
+            return True, f"time limit reached, with {left} tasks unfinished"
+        if stop is Stop.EVENT_LIMIT:
+            return False, f"event limit of {self.spec.max_events:,} reached, with {left} tasks unfinished"
+        if left:
+            stuck = ", ".join(self.cores.blocked() if self.cores else []) or "the policy picks none of them"
+            return False, f"nothing can ever happen again, but {left} tasks are unfinished: {stuck}"
+        return True, "all tasks are done"
+
+    def close(self, *, ok: bool, reason: str) -> None:
+        """Write the last event of the log."""
+        end = self.sim.now
+        if reason.startswith("time limit"):
+            end = self.spec.until_ns
+        self.log.emit(ev.End(end, reason=reason, ok=ok))
+        self.log.flush()
+
+
+def _header(spec: MachineSpec) -> ev.Run:
+    processors = []
+    if spec.cpu:
+        processors += [
+            ev.Processor(i, "core", spec.cpu.policy.name, f"cpu{i}") for i in range(spec.cpu.count)
+        ]
+    if spec.engine:
+        e = spec.engine
+        processors.append(
+            ev.Processor(len(processors), "engine", e.policy.name, "engine", e.slots, e.token_budget, e.cost)
+        )
+    return ev.Run(
+        0,
+        version=_version(),
+        scenario=spec.scenario,
+        question=spec.question,
+        seed=spec.seed,
+        convention=spec.convention,
+        profile=spec.profile,
+        processors=processors,
+    )
+
+
+def _version() -> str:
+    try:
+        return version("llmos")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+__all__ = [
+    "CpuSpec", "DeviceSpec", "EngineSpec", "MachineSpec", "Order", "Outcome", "PolicySpec", "RequestSpec",
+    "TaskSpec", "run",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Schedulers: pure policies, one per file. `base.py` is the contract."""

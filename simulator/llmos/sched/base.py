@@ -1,0 +1,168 @@
+"""The scheduler contract: who runs next, on a core or in an LLM engine alike.
+
+- A scheduler owns the ready queue. The mechanism owns everything else: it keeps the time, counts
+  the service, charges the costs and writes the log.
+- Only `enqueue` and `pick` must be written. The other methods have defaults that mean "no opinion".
+- *Service* is what a task consumes: nanoseconds on a core, tokens in an engine. A policy never
+  needs to know which: it compares and adds up.
+- *Slots*: a core has one, N cores on a shared queue have N, an engine has as many as its batch.
+- *Quantum = horizon*: how much service until the policy must be asked again.
+- At one instant the mechanism reports first what ended there (expired quanta, blocked and finished
+  tasks), then ticks, then newcomers, and only then picks. See docs/concepts.md.
+- Times are absolute, in nanoseconds. Everything is an int: there is no rounding to argue about.
+
+A policy is a plain object: it can be tested with a list of tasks and nothing else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Annotated, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SLICE: Final = 10_000_000
+"""The default time slice: 10 ms on a core. An engine reads it as 32 tokens (see `Service`)."""
+
+Service = Annotated[int, "service"]
+"""A policy parameter in units of service.
+
+A scenario gives it as "5 ms" on a core and "16 tokens" in an engine. When it is left out, its
+default, written for a core, means as many slices in an engine: SLICE becomes 32 tokens.
+"""
+
+Duration = Annotated[int, "duration"]
+"""A policy parameter that is a time in nanoseconds in both worlds."""
+
+
+class Why(StrEnum):
+    """Why a task joins the ready queue, or leaves the machine's hands."""
+
+    ARRIVAL = "arrival"
+    WAKEUP = "wake-up"
+    PREEMPTED = "preempted"
+    EXPIRED = "quantum expired"
+    YIELDED = "yielded"
+    BLOCKED = "blocked"
+    EXITED = "exited"
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Task:
+    """What is scheduled: the part of a process or of an LLM request that a policy may look at.
+
+    `remaining` is the service left in the current burst (for a request: prompt and output tokens
+    still to compute), which only an oracle knows in real life; policies that use it say so.
+    """
+
+    pid: int
+    name: str
+    arrival_ns: int = 0
+    priority: int = 0
+    """Smaller is more urgent."""
+    tickets: int = 1
+    """Share of the processor for proportional-share policies, at least 1."""
+    client: str = ""
+    """Who is charged for the service: the task itself, or the tenant that sent a request."""
+    deadline_ns: int | None = None
+    """Absolute time by which the current job should be complete, if there is one."""
+    attained: int = 0
+    """Service received so far."""
+    remaining: int = 0
+    burst: int = 0
+    """Service that the current burst asked for when it began."""
+    upfront: int = 0
+    """Service that cannot be divided once it is begun (the prompt of a request), else 0."""
+    unit: str = "ns"
+
+    def amount(self, service: int) -> str:
+        """Write an amount of this task's service for people: "3 ms", "12 tokens"."""
+        return duration(service) if self.unit == "ns" else f"{service} {self.unit}"
+
+
+class Scheduler:
+    """A policy that orders ready tasks."""
+
+    def enqueue(self, task: Task, why: Why, now: int) -> None:
+        """Put `task` into the ready queue; `why` is ARRIVAL, WAKEUP, PREEMPTED, EXPIRED or YIELDED."""
+        raise NotImplementedError
+
+    def pick(self, now: int) -> Task | None:
+        """Take the task that runs next out of the ready queue and return it; None if there is none."""
+        raise NotImplementedError
+
+    def quantum(self, task: Task, now: int) -> int | None:  # noqa: ARG002
+        """Return the service (at least 1) after which `task` must be handed back; None = no limit.
+
+        Asked right after `pick`, and again when a tick has left the task where it is.
+        """
+        return None
+
+    def charge(self, task: Task, service: int, now: int) -> None:
+        """Note that the running `task` has consumed `service` since it was last charged."""
+
+    def preempts(self, newcomer: Task, running: Sequence[Task], now: int) -> Task | None:  # noqa: ARG002
+        """Return the one of `running` that must make room for `newcomer`, which is in the queue; or None.
+
+        Asked when a task arrives or wakes up and no slot is free.
+        """
+        return None
+
+    def remove(self, task: Task, why: Why, now: int) -> None:
+        """Forget a running task that has BLOCKED (it will be back) or EXITED."""
+
+    def next_tick(self, now: int) -> int | None:  # noqa: ARG002
+        """Return the next time (after `now`) at which `tick` must be called; None if never."""
+        return None
+
+    def tick(self, now: int) -> str:  # noqa: ARG002
+        """Reorder the queue because its time has come; return the reason for the log.
+
+        Before the call every running task is handed back as PREEMPTED, so that the queue holds all.
+        """
+        return ""
+
+    def reason(self, task: Task, now: int) -> str:  # noqa: ARG002
+        """Say why `task` is the one to run, in a few words for the log."""
+        return "next in the ready queue"
+
+
+class Ordered(Scheduler, ABC):
+    """A scheduler that always runs the task with the smallest key; a policy is then its key.
+
+    Ties go to the earlier arrival, then to the smaller pid. O(log n) per decision.
+    """
+
+    preemptive = False
+    """Whether a newcomer with a strictly smaller key takes the slot of the largest."""
+
+    def __init__(self) -> None:
+        self._ready: list[tuple[int, int, int, Task]] = []
+
+    @abstractmethod
+    def key(self, task: Task) -> int:
+        """Return what the queue is ordered by; it must not change while the task waits."""
+
+    def enqueue(self, task: Task, why: Why, now: int) -> None:  # noqa: ARG002
+        heappush(self._ready, (self.key(task), task.arrival_ns, task.pid, task))
+
+    def pick(self, now: int) -> Task | None:  # noqa: ARG002
+        return heappop(self._ready)[-1] if self._ready else None
+
+    def preempts(self, newcomer: Task, running: Sequence[Task], now: int) -> Task | None:  # noqa: ARG002
+        if not self.preemptive:
+            return None
+        worst = max(running, key=lambda task: (self.key(task), task.arrival_ns, task.pid))
+        return worst if self.key(newcomer) < self.key(worst) else None
+
+
+def duration(ns: int) -> str:
+    """Write a time in nanoseconds with the largest unit that fits, at most 6 digits: 1_500_000 -> "1.5 ms"."""
+    for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
+        if abs(ns) >= size:
+            return f"{ns / size:.6g} {unit}"
+    return f"{ns} ns"

@@ -1,0 +1,26 @@
+"""Earliest deadline first."""
+
+from llmos.sched.base import Ordered, Task, duration
+
+NEVER = 2**63
+
+
+class EDF(Ordered):
+    """Earliest deadline first: the task whose deadline comes first runs, and preempts all others.
+
+    If one processor can meet all deadlines in any order at all, it meets them in this one. Past that
+    point it fails badly: work that is already too late goes first and makes the next work late too.
+    A task without a deadline runs when nobody else is ready.
+
+    Source: Liu and Layland 1973. Preempts only on a strictly earlier deadline.
+    """
+
+    preemptive = True
+
+    def key(self, task: Task) -> int:
+        return NEVER if task.deadline_ns is None else task.deadline_ns
+
+    def reason(self, task: Task, now: int) -> str:
+        if task.deadline_ns is None:
+            return "no task with a deadline is ready"
+        return f"earliest deadline, in {duration(task.deadline_ns - now)}"

@@ -1,0 +1,38 @@
+"""Round robin."""
+
+from collections import deque
+
+from llmos.sched.base import SLICE, Scheduler, Service, Task, Why
+
+
+class RoundRobin(Scheduler):
+    """Round robin: everybody in turn, for one quantum each, then to the tail of the queue.
+
+    A task waits at most one round before it first runs, so response is good; but tasks of equal
+    length all finish late, so turnaround is bad. A short quantum answers sooner and pays for more
+    context switches; a long one is FCFS again.
+
+    Parameters:
+        quantum: service before the task goes to the tail (at least 1).
+
+    Source: OSTEP ch. 7. A task that blocks before its quantum is over gets a whole one next time.
+    """
+
+    def __init__(self, quantum: Service = SLICE) -> None:
+        self._quantum = quantum
+        self._ready: deque[Task] = deque()
+
+    def enqueue(self, task: Task, why: Why, now: int) -> None:  # noqa: ARG002
+        if why is Why.PREEMPTED:
+            self._ready.appendleft(task)
+        else:
+            self._ready.append(task)
+
+    def pick(self, now: int) -> Task | None:  # noqa: ARG002
+        return self._ready.popleft() if self._ready else None
+
+    def quantum(self, task: Task, now: int) -> int:  # noqa: ARG002
+        return self._quantum
+
+    def reason(self, task: Task, now: int) -> str:  # noqa: ARG002
+        return "its turn in the round"

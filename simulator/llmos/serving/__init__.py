@@ -1,0 +1,1 @@
+"""LLM serving: requests as tasks, an engine as a processor with many slots."""

@@ -1,0 +1,1 @@
+"""Storage: devices that serve requests."""

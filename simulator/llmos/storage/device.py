@@ -1,0 +1,54 @@
+"""A device with a service time and a queue.
+
+- Requests are served first come, first served, by `servers` in parallel (0 = as many as there are
+  requests). Completion raises an interrupt, which is the kernel's affair.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from llmos.trace.events import IoDone, IoStart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmos.engine.order import Order
+    from llmos.engine.simulation import Alarm, Simulation
+    from llmos.trace.log import Log
+
+
+class Device:
+    """A device called `name` that takes `service_ns` per request unless the request says otherwise."""
+
+    def __init__(
+        self, sim: Simulation, log: Log, order: Order, *, name: str, service_ns: int, servers: int = 1
+    ) -> None:
+        self.sim = sim
+        self.emit = log.emit
+        self.order = order
+        self.name = name
+        self.service_ns = service_ns
+        self.servers = servers
+        self.busy = 0
+        self.queue: deque[tuple[int, int, Callable[[], None]]] = deque()
+
+    def submit(self, pid: int, ns: int | None, done: Callable[[], None]) -> None:
+        """Queue a request of task `pid`; `done` is called when it has been served."""
+        self.queue.append((pid, self.service_ns if ns is None else ns, done))
+        self._serve()
+
+    def _serve(self) -> None:
+        while self.queue and (self.busy < self.servers or not self.servers):
+            pid, ns, done = self.queue.popleft()
+            self.busy += 1
+            self.emit(IoStart(self.sim.now, task=pid, device=self.name, service_ns=ns))
+            self.sim.at(self.sim.now + ns, self.order.came, self._done, (pid, done))
+
+    def _done(self, alarm: Alarm) -> None:
+        pid, done = alarm.value
+        self.busy -= 1
+        self.emit(IoDone(self.sim.now, task=pid, device=self.name))
+        done()
+        self._serve()

@@ -1,0 +1,215 @@
+"""What can happen in a run: one small record per kind of event.
+
+- Every event has a time `t` in nanoseconds and, where they apply, the processor `cpu`, the task
+  (its pid) and the reason for what happened. Other fields are the event's own arguments.
+- Events are emitted in time order. Everything else in llmos (metrics, plots, the TUI, the grader)
+  is computed from them.
+- A processor is a core (one slot) or an engine (many slots); both appear as `cpu`.
+- `Iterate` is compact: one record stands for a run of engine iterations; see `llmos.trace.expand`.
+- A field that has its default value is left out of the written line.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+
+class Event(Struct, tag_field="kind", omit_defaults=True, gc=False):
+    """Something that happened at time `t` (ns)."""
+
+    t: int
+    cpu: int = -1
+    task: int = -1
+    reason: str = ""
+
+
+class Processor(Struct, omit_defaults=True):
+    """A core or an engine, as the log's first line describes it.
+
+    `cost` holds an engine's iteration cost in nanoseconds: base, per token, per context token.
+    """
+
+    id: int
+    kind: str
+    policy: str
+    name: str = ""
+    slots: int = 1
+    token_budget: int = 0
+    cost: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+class Run(Event, tag="run", gc=True):
+    """The first line of every log: what was run, on which machine, with which costs."""
+
+    schema: int = 1
+    version: str = ""
+    scenario: str = ""
+    question: str = ""
+    seed: int = 0
+    convention: str = ""
+    profile: str = ""
+    processors: list[Processor] = field(default_factory=list)
+
+
+# --- the life of a task -------------------------------------------------------------------------------
+
+
+class Arrive(Event, tag="arrive"):
+    """A task is created (new) and becomes ready. `world` is "process" or "request"."""
+
+    name: str = ""
+    world: str = "process"
+    parent: int = -1
+    priority: int = 0
+    tickets: int = 1
+    client: str = ""
+    deadline: int = -1
+    prompt: int = 0
+    output: int = 0
+
+
+class Dispatch(Event, tag="dispatch"):
+    """ready -> running. The processor first spends `decision_ns` and `switch_ns`, then runs the task.
+
+    `quantum` is the service (ns or tokens) after which the policy is asked again; 0 means none.
+    """
+
+    decision_ns: int = 0
+    switch_ns: int = 0
+    quantum: int = 0
+
+
+class Renew(Event, tag="renew"):
+    """The policy was asked again and keeps the task running where it is."""
+
+    decision_ns: int = 0
+    quantum: int = 0
+
+
+class Preempt(Event, tag="preempt"):
+    """running -> ready, against the task's will."""
+
+
+class Yield(Event, tag="yield"):
+    """running -> ready, by the task's own will."""
+
+
+class Block(Event, tag="block"):
+    """running -> blocked. `on` names what the task waits for: a device, "sleep", "child"."""
+
+    on: str = ""
+
+
+class Wake(Event, tag="wake"):
+    """blocked -> ready."""
+
+
+class Exit(Event, tag="exit"):
+    """running -> terminated."""
+
+
+# --- what the kernel does -----------------------------------------------------------------------------
+
+
+class Syscall(Event, tag="syscall"):
+    """The running task enters the kernel, which works for `cost_ns` from now on."""
+
+    name: str = ""
+    cost_ns: int = 0
+
+
+class Interrupt(Event, tag="interrupt"):
+    """The processor handles an interrupt for `cost_ns` from now on. `irq`: "timer", "io", "ipi"."""
+
+    irq: str = ""
+    cost_ns: int = 0
+
+
+class Tick(Event, tag="tick"):
+    """The policy reordered its ready queue at a time it had asked for (a boost, an aging step)."""
+
+
+class IoStart(Event, tag="io_start"):
+    """A device starts to serve the task's request, which takes `service_ns`."""
+
+    device: str = ""
+    service_ns: int = 0
+
+
+class IoDone(Event, tag="io_done"):
+    """A device has served the task's request."""
+
+    device: str = ""
+
+
+# --- periodic jobs ------------------------------------------------------------------------------------
+
+
+class Release(Event, tag="release"):
+    """Job number `job` of a periodic task is released; it should be complete by `deadline` (ns)."""
+
+    job: int = 0
+    deadline: int = 0
+
+
+class Complete(Event, tag="complete"):
+    """Job number `job` of a periodic task is complete."""
+
+    job: int = 0
+
+
+class Miss(Event, tag="miss"):
+    """A task, or job number `job` of it, was not complete by its `deadline`."""
+
+    job: int = 0
+    deadline: int = 0
+
+
+# --- engines ------------------------------------------------------------------------------------------
+
+
+class Iterate(Event, tag="iterate", gc=True):
+    """An engine has done `count` iterations with the same batch; the last one ended at `t`.
+
+    `prefill` lists (pid, prompt tokens computed), `decode` the pids that got one token per iteration.
+    Iteration number j since the batch last changed (at `anchor`) ends at anchor + C(j); this record
+    covers j = first .. first + count - 1, and `start` is where the first of them began.
+    `context` is the total context (tokens, incl. new) of iteration number 1.
+    """
+
+    start: int = 0
+    anchor: int = 0
+    first: int = 1
+    count: int = 1
+    context: int = 0
+    prefill: list[tuple[int, int]] = field(default_factory=list)
+    decode: list[int] = field(default_factory=list)
+
+
+class FirstToken(Event, tag="first_token"):
+    """A request's prompt is computed and its first output token is out."""
+
+
+class End(Event, tag="end"):
+    """The last line of every complete log. `ok` is False if the run did not do what it set out to do."""
+
+    ok: bool = True
+
+
+KINDS: tuple[type[Event], ...] = (
+    Run, Arrive, Dispatch, Renew, Preempt, Yield, Block, Wake, Exit, Syscall, Interrupt, Tick, IoStart, IoDone,
+    Release, Complete, Miss, Iterate, FirstToken, End,
+)  # fmt: skip
+
+
+def kind_of(event: Event) -> str:
+    """Return the event's kind as it is written in the log."""
+    return str(event.__struct_config__.tag)
+
+
+def arguments(event: Event) -> dict[str, Any]:
+    """Return the event's own arguments: every field but time, cpu, task and reason."""
+    names = event.__struct_fields__[4:]
+    return {name: getattr(event, name) for name in names}

@@ -1,0 +1,127 @@
+"""The log: events go in, JSON Lines come out, and a hash that proves that two runs are the same.
+
+- `emit` takes events in time order; `flush` hands what has gathered to the sinks, in batches.
+- A sink is a callable that takes the events and their bytes: a file, a fold, a list.
+- A log file is written as `NAME.part` while the run goes on and gets its name when the log is
+  closed. After a crash the `.part` file is a valid log that ends early; `read` loads both.
+- `NAME.gz` is compressed, one gzip member per batch, so that it too can be read up to its end.
+- The hash is the SHA-256 of the uncompressed bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, Union
+
+import msgspec
+
+from llmos.errors import LlmosError, LogError, did_you_mean
+from llmos.trace.events import KINDS, Event, Run
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+Sink = Callable[[list[Event], bytes], None]
+
+_encode = msgspec.json.Encoder().encode_lines
+_decode = msgspec.json.Decoder(Union[KINDS]).decode  # type: ignore[valid-type]
+
+
+class Log:
+    """Where a run writes its events; `header` is the first."""
+
+    def __init__(self, header: Run, sinks: list[Sink]) -> None:
+        self._batch: list[Event] = [header]
+        self._sinks = sinks
+        self._hash = hashlib.sha256()
+        self.emit: Callable[[Event], None] = self._batch.append
+        self.events = 0
+
+    def flush(self) -> None:
+        """Pass the events gathered so far to the hash and the sinks."""
+        if not self._batch:
+            return
+        data = _encode(self._batch)
+        self._hash.update(data)
+        self.events += len(self._batch)
+        for sink in self._sinks:
+            sink(self._batch, data)
+        self._batch.clear()
+
+    @property
+    def sha256(self) -> str:
+        """The hash of everything flushed so far."""
+        return self._hash.hexdigest()
+
+
+class LogFile:
+    """A sink that writes a log to `path`; use it as a context manager."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._part = self.path.with_name(self.path.name + ".part")
+        self._compress = self.path.suffix == ".gz"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._part.open("wb")
+        except OSError as error:
+            raise LlmosError(f"cannot write the log: {error.strerror}", file=self.path) from error
+
+    def __call__(self, _events: list[Event], data: bytes) -> None:
+        self._file.write(gzip.compress(data, mtime=0) if self._compress else data)
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if self.path.is_dir():
+            raise LlmosError("cannot write the log: it is a folder; name a file", file=self.path)
+        self._part.replace(self.path)
+
+
+def read(path: str | Path) -> Iterator[Event]:
+    """Yield the events of a log file, in order; an incomplete last line is left out.
+
+    Raises LogError, with file and line, if it is no log or a line in the middle is damaged.
+    """
+    number = 0
+    line = b""
+    for number, line in enumerate(_lines(Path(path)), start=1):
+        if not line.endswith(b"\n"):
+            return  # the run was cut off while it wrote this line
+        try:
+            event: Event = _decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise LogError(f"this is no event of a log: {error}", file=path, line=number) from error
+        if (number == 1) != isinstance(event, Run):
+            raise LogError("a log begins with one line of kind run", file=path, line=number)
+        yield event
+    if number == 0:
+        raise LogError("the file is empty", file=path, hint="write a log with: llmos run FILE --log NAME.jsonl")
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as raw:
+            compressed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            if not compressed:
+                yield from raw
+                return
+            with gzip.open(raw) as lines:
+                yield from lines
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return  # the last member is incomplete
+    except FileNotFoundError as error:
+        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")]) if path.parent.is_dir() else ""
+        raise LogError("there is no such file", file=path, hint=near) from error
+    except OSError as error:
+        raise LogError(f"cannot read it: {error.strerror}", file=path) from error

@@ -1,0 +1,118 @@
+"""Named numbers about a run, computed from its last state.
+
+- A name is `world.quantity_statistic[_unit]`: `cpu.response_mean_ns`, `llm.ttft_p95_ns`.
+- response = first run - arrival; turnaround = finish - arrival; waiting = time in the ready state;
+  ttft (time to first token) = first token - arrival; tpot = time per output token after the first;
+  slowdown = turnaround / time on the processor.
+- Only finished tasks count for turnaround and slowdown, only started ones for response. A name is
+  left out when nothing was there to measure: no number is better than a made-up one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from llmos.trace.state import Mode, ProcessorState, State, TaskState
+
+WORLDS = {"process": "cpu", "request": "llm"}
+
+
+def response_ns(task: TaskState) -> int | None:
+    """Return first run - arrival."""
+    return None if task.first_run_ns is None else task.first_run_ns - task.arrival_ns
+
+
+def turnaround_ns(task: TaskState) -> int | None:
+    """Return finish - arrival."""
+    return None if task.finish_ns is None else task.finish_ns - task.arrival_ns
+
+
+def waiting_ns(task: TaskState) -> int | None:
+    """Return the time spent in the ready state, of a finished task."""
+    return None if task.finish_ns is None else task.waiting_ns
+
+
+def slowdown(task: TaskState) -> float | None:
+    """Return turnaround / time on the processor."""
+    turnaround = turnaround_ns(task)
+    return turnaround / task.cpu_ns if turnaround is not None and task.cpu_ns else None
+
+
+def ttft_ns(task: TaskState) -> int | None:
+    """Return first token - arrival, of a request."""
+    return None if task.first_token_ns is None else task.first_token_ns - task.arrival_ns
+
+
+def tpot_ns(task: TaskState) -> float | None:
+    """Return the mean time per output token after the first, of a finished request."""
+    if task.finish_ns is None or task.first_token_ns is None or task.output < 2:  # noqa: PLR2004
+        return None
+    return (task.finish_ns - task.first_token_ns) / (task.output - 1)
+
+
+Quantity = Callable[[TaskState], float | None]
+
+QUANTITIES: dict[str, tuple[Quantity, str]] = {
+    "response": (response_ns, "_ns"),
+    "turnaround": (turnaround_ns, "_ns"),
+    "waiting": (waiting_ns, "_ns"),
+    "slowdown": (slowdown, ""),
+    "ttft": (ttft_ns, "_ns"),
+    "tpot": (tpot_ns, "_ns"),
+}
+
+
+def samples(state: State, world: str, quantity: str) -> list[float]:
+    """Return a quantity of all tasks of a world ("cpu" or "llm") that have it, in pid order."""
+    measure = QUANTITIES[quantity][0]
+    values = (measure(t) for _, t in sorted(state.tasks.items()) if WORLDS[t.world] == world)
+    return [value for value in values if value is not None]
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """Return the q-quantile (0..1) of `values` with linear interpolation between order statistics."""
+    ordered = sorted(values)
+    place = q * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+def metrics(state: State) -> dict[str, float]:
+    """Return all named numbers of a run that has ended."""
+    out: dict[str, float] = {}
+    for kind, world in WORLDS.items():
+        tasks = [task for task in state.tasks.values() if task.world == kind]
+        processors = [p for p in state.processors.values() if p.is_core == (world == "cpu")]
+        if not tasks and not processors:
+            continue
+        for name, (_, unit) in QUANTITIES.items():
+            values = samples(state, world, name)
+            if values:
+                out[f"{world}.{name}_mean{unit}"] = sum(values) / len(values)
+                out[f"{world}.{name}_p50{unit}"] = quantile(values, 0.5)
+                out[f"{world}.{name}_p95{unit}"] = quantile(values, 0.95)
+                out[f"{world}.{name}_max{unit}"] = max(values)
+        out |= {f"{world}.{name}": value for name, value in _totals(state, tasks, processors)}
+    return out
+
+
+def _totals(
+    state: State, tasks: list[TaskState], processors: list[ProcessorState]
+) -> Iterable[tuple[str, float]]:
+    finished = sum(task.finish_ns is not None for task in tasks)
+    yield "tasks", len(tasks)
+    yield "finished", finished
+    yield "preemptions", sum(task.preemptions for task in tasks)
+    yield "migrations", sum(task.migrations for task in tasks)
+    yield "deadline_misses", sum(task.deadline_misses for task in tasks)
+    yield "switches", sum(p.switches for p in processors)
+    if state.now and processors:
+        total = state.now * len(processors)
+        yield "throughput_per_s", finished * 1e9 / state.now
+        yield "utilisation", 1 - sum(p.spent_ns[Mode.IDLE] for p in processors) / total
+        overhead = sum(p.spent_ns[Mode.KERNEL] + p.spent_ns[Mode.SWITCH] for p in processors)
+        yield "overhead", overhead / total
+        tokens = sum(p.tokens for p in processors)
+        if tokens:
+            yield "tokens_per_s", tokens * 1e9 / state.now

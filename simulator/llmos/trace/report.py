@@ -1,0 +1,80 @@
+"""The document that `llmos run --json` prints; docs/json.md promises its keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmos.trace.metrics import metrics, response_ns, tpot_ns, ttft_ns, turnaround_ns, waiting_ns
+from llmos.trace.state import Mode, ProcessorState, State, TaskState
+
+SCHEMA = 1
+
+
+def document(state: State, log_sha256: str, *, runs: bool = False) -> dict[str, Any]:
+    """Return a finished run as plain data, ready for JSON; `runs` adds who ran where and when."""
+    doc: dict[str, Any] = {
+        "schema": SCHEMA,
+        "scenario": state.header.scenario,
+        "seed": state.header.seed,
+        "log_sha256": log_sha256,
+        "end_ns": state.now,
+        "end_reason": state.end.reason if state.end else "",
+        "ok": state.end.ok if state.end else False,
+        "profile": state.header.profile,
+        "convention": state.header.convention,
+        "tasks": [_task(task) for _, task in sorted(state.tasks.items())],
+        "cpus": [_processor(p) for p in state.processors.values()],
+        "metrics": metrics(state),
+    }
+    if runs:
+        names = {pid: task.name for pid, task in state.tasks.items()}
+        spans = sorted(state.spans or [], key=lambda s: (s.start_ns, s.cpu, s.pid))
+        doc["runs"] = [[s.start_ns, s.end_ns, s.cpu, names[s.pid]] for s in spans]
+    return doc
+
+
+def _task(task: TaskState) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "name": task.name,
+        "pid": task.pid,
+        "kind": task.world,
+        "state": str(task.status),
+        "arrival_ns": task.arrival_ns,
+        "first_run_ns": task.first_run_ns,
+        "finish_ns": task.finish_ns,
+        "response_ns": response_ns(task),
+        "turnaround_ns": turnaround_ns(task),
+        "waiting_ns": waiting_ns(task),
+        "cpu_ns": task.cpu_ns,
+        "preemptions": task.preemptions,
+        "migrations": task.migrations,
+        "deadline_misses": task.deadline_misses,
+    }
+    if task.world == "request":
+        out |= {
+            "client": task.client,
+            "prompt_tokens": task.prompt,
+            "output_tokens": task.output,
+            "ttft_ns": ttft_ns(task),
+            "tpot_ns": tpot_ns(task),
+        }
+    if task.jobs:
+        out["jobs"] = [
+            {"release_ns": j.release_ns, "finish_ns": j.finish_ns, "deadline_ns": j.deadline_ns, "missed": j.missed}
+            for j in task.jobs
+        ]  # fmt: skip
+    return out
+
+
+def _processor(p: ProcessorState) -> dict[str, Any]:
+    return {
+        "id": p.id,
+        "kind": p.kind,
+        "name": p.name,
+        "policy": p.policy,
+        "busy_ns": p.spent_ns[Mode.USER] + p.spent_ns[Mode.KERNEL],
+        "idle_ns": p.spent_ns[Mode.IDLE],
+        "switch_ns": p.spent_ns[Mode.SWITCH],
+        "switches": p.switches,
+        "interrupts": p.interrupts,
+    }

@@ -1,0 +1,398 @@
+"""The machine at any time, as a fold over the log.
+
+- `State.apply(event)` moves the state forward; `State.advance(t)` lets time pass without an event.
+- A task is in exactly one state, and every nanosecond of every processor is user work, kernel work,
+  context switch or idle. What contradicts this is noted in `violations`, not raised: a log is data.
+- Nothing here looks at the simulator. A saved log gives the same answers as a running one.
+- A kernel cost that an event carries is spent right after it; several on one core follow one another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from llmos.trace import events as ev
+from llmos.trace.expand import tokens_of
+
+
+class Status(StrEnum):
+    """The states of a task."""
+
+    NEW = "new"
+    READY = "ready"
+    RUNNING = "running"
+    BLOCKED = "blocked"
+    TERMINATED = "terminated"
+
+
+class Mode(StrEnum):
+    """What a processor spends its time on."""
+
+    USER = "user"
+    KERNEL = "kernel"
+    SWITCH = "switch"
+    IDLE = "idle"
+
+
+@dataclass(slots=True, eq=False)
+class JobState:
+    """One job of a periodic task; times in ns."""
+
+    job: int
+    release_ns: int
+    deadline_ns: int
+    finish_ns: int | None = None
+    missed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class TaskState:
+    """A task as the log has shown it so far; times in ns, absolute unless they are sums."""
+
+    pid: int
+    name: str
+    world: str
+    arrival_ns: int
+    parent: int = -1
+    priority: int = 0
+    tickets: int = 1
+    client: str = ""
+    deadline_ns: int | None = None
+    prompt: int = 0
+    output: int = 0
+    status: Status = Status.NEW
+    since_ns: int = 0
+    """When it entered its present state."""
+    accounted_ns: int = 0
+    """Until when its time is accounted."""
+    cpu: int = -1
+    """The processor it is on or was on last; -1 = none yet."""
+    on: str = ""
+    """What it waits for, while it is blocked."""
+    reason: str = ""
+    """Why it is in its present state."""
+    first_run_ns: int | None = None
+    finish_ns: int | None = None
+    first_token_ns: int | None = None
+    cpu_ns: int = 0
+    waiting_ns: int = 0
+    blocked_ns: int = 0
+    preemptions: int = 0
+    migrations: int = 0
+    dispatches: int = 0
+    deadline_misses: int = 0
+    computed: int = 0
+    """Tokens computed, for a request."""
+    jobs: list[JobState] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class ProcessorState:
+    """A core or an engine as the log has shown it so far."""
+
+    id: int
+    kind: str
+    name: str
+    slots: int
+    policy: str
+    running: dict[int, TaskState] = field(default_factory=dict)
+    """Who is on it, by pid, in the order of dispatch."""
+    last: int = -1
+    """The pid that ran last."""
+    since_ns: int = 0
+    """Until when its time is accounted."""
+    overhead: deque[tuple[int, Mode]] = field(default_factory=deque)
+    """Kernel work ahead: (end, mode), in order."""
+    spent_ns: dict[Mode, int] = field(default_factory=lambda: dict.fromkeys(Mode, 0))
+    switches: int = 0
+    """Dispatches of a task other than the one that ran last."""
+    interrupts: int = 0
+    iterations: int = 0
+    tokens: int = 0
+
+    @property
+    def is_core(self) -> bool:
+        """Whether it is a core (its task works whenever the kernel does not)."""
+        return self.kind == "core"
+
+
+@dataclass(slots=True)
+class Span:
+    """A time in which one task had one processor: [start_ns, end_ns)."""
+
+    start_ns: int
+    end_ns: int
+    cpu: int
+    pid: int
+
+
+class State:
+    """Everything that a log says about its machine, up to `now`."""
+
+    def __init__(self, *, keep_spans: bool = False) -> None:
+        self.header = ev.Run(0)
+        self.now = 0
+        self.tasks: dict[int, TaskState] = {}
+        self.processors: dict[int, ProcessorState] = {}
+        self.ready: dict[int, TaskState] = {}
+        """Ready tasks in the order in which they became ready."""
+        self.end: ev.End | None = None
+        self.events = 0
+        self.violations: list[str] = []
+        self.spans: list[Span] | None = [] if keep_spans else None
+        """When who ran where, contiguous pieces joined, in the order in which they begin."""
+        self._last_span: dict[tuple[int, int], Span] = {}
+
+    def __call__(self, events: Iterable[ev.Event], _data: bytes = b"") -> None:
+        """Apply many events; a state can be a sink of a log."""
+        for event in events:
+            self.apply(event)
+
+    def apply(self, event: ev.Event) -> None:
+        """Move forward to `event` and let it happen."""
+        if event.t < self.now:
+            self._violated(event, f"time runs backwards, from {self.now}")
+        self.now = event.t
+        self.events += 1
+        _APPLY[type(event)](self, event)
+
+    def advance(self, t: int) -> None:
+        """Account all time up to `t` (ns, not before now), as if nothing happened until then."""
+        self.now = t
+        for processor in self.processors.values():
+            self._account(processor, t)
+        for task in self.tasks.values():
+            self._account_task(task)
+
+    # --- accounting ---------------------------------------------------------------------------------
+
+    def _account(self, processor: ProcessorState, t: int) -> None:
+        """Say what `processor` spent its time on up to `t`."""
+        while processor.overhead and processor.since_ns < t:
+            end, mode = processor.overhead[0]
+            stop = min(end, t)
+            processor.spent_ns[mode] += stop - processor.since_ns
+            processor.since_ns = stop
+            if stop == end:
+                processor.overhead.popleft()
+        if processor.since_ns < t:
+            for task in processor.running.values():
+                self._ran(processor, task, processor.since_ns, t)
+            # An engine with members iterates without a pause, as a core with a task works.
+            processor.spent_ns[Mode.USER if processor.running else Mode.IDLE] += t - processor.since_ns
+            processor.since_ns = t
+
+    def _ran(self, processor: ProcessorState, task: TaskState, start: int, end: int) -> None:
+        if task.first_run_ns is None:
+            task.first_run_ns = start
+        task.cpu_ns += end - start
+        if self.spans is None:
+            return
+        place = (processor.id, task.pid if processor.slots > 1 else -1)
+        span = self._last_span.get(place)
+        if span and span.pid == task.pid and span.end_ns == start:
+            span.end_ns = end
+        else:
+            span = self._last_span[place] = Span(start, end, processor.id, task.pid)
+            self.spans.append(span)
+
+    def _overhead(self, processor: ProcessorState, cost_ns: int, mode: Mode) -> None:
+        """Let `processor` spend `cost_ns` in `mode` as soon as it is done with what it has."""
+        if cost_ns:
+            start = max(self.now, processor.overhead[-1][0] if processor.overhead else 0)
+            processor.overhead.append((start + cost_ns, mode))
+
+    def _move(self, event: ev.Event, allowed: Status, to: Status) -> TaskState | None:
+        task = self.tasks.get(event.task)
+        if task is None:
+            self._violated(event, f"task {event.task} has not arrived")
+            return None
+        if task.status is not allowed:
+            self._violated(event, f"task {task.name} is {task.status}, not {allowed}")
+        self._account_task(task)
+        self.ready.pop(task.pid, None)
+        task.status, task.since_ns, task.reason = to, self.now, event.reason
+        if to is Status.READY:
+            self.ready[task.pid] = task
+        return task
+
+    def _account_task(self, task: TaskState) -> None:
+        passed = self.now - task.accounted_ns
+        task.accounted_ns = self.now
+        if task.status is Status.READY:
+            task.waiting_ns += passed
+        elif task.status is Status.BLOCKED:
+            task.blocked_ns += passed
+
+    def _violated(self, event: ev.Event, what: str) -> None:
+        self.violations.append(f"at {event.t} ns, {ev.kind_of(event)}: {what}")
+
+    # --- one method per kind of event ---------------------------------------------------------------
+
+    def _run(self, event: ev.Run) -> None:
+        self.header = event
+        self.processors = {
+            p.id: ProcessorState(p.id, p.kind, p.name, p.slots, p.policy) for p in event.processors
+        }
+
+    def _arrive(self, event: ev.Arrive) -> None:
+        if event.task in self.tasks:
+            self._violated(event, f"pid {event.task} is taken")
+        task = self.tasks[event.task] = TaskState(
+            event.task, event.name, event.world, event.t, event.parent, event.priority, event.tickets,
+            event.client, None if event.deadline < 0 else event.deadline, event.prompt, event.output,
+            since_ns=event.t, accounted_ns=event.t,
+        )  # fmt: skip
+        self._move(event, Status.NEW, Status.READY)
+        task.reason = "arrival"
+
+    def _dispatch(self, event: ev.Dispatch) -> None:
+        task = self._move(event, Status.READY, Status.RUNNING)
+        processor = self.processors[event.cpu]
+        self._account(processor, event.t)
+        if task is None:
+            return
+        if len(processor.running) >= processor.slots:
+            self._violated(event, f"all {processor.slots} slots of processor {processor.id} are taken")
+        self._overhead(processor, event.decision_ns, Mode.KERNEL)
+        self._overhead(processor, event.switch_ns, Mode.SWITCH)
+        processor.switches += processor.last != task.pid
+        processor.last = task.pid
+        processor.running[task.pid] = task
+        task.migrations += task.cpu not in (-1, processor.id)
+        task.cpu = processor.id
+        task.dispatches += 1
+
+    def _renew(self, event: ev.Renew) -> None:
+        processor = self.processors[event.cpu]
+        self._account(processor, event.t)
+        self._overhead(processor, event.decision_ns, Mode.KERNEL)
+        if event.task not in processor.running:
+            self._violated(event, f"task {event.task} does not run there")
+
+    def _off(self, event: ev.Event, to: Status) -> TaskState | None:
+        """Take the event's task off its processor, into state `to`."""
+        processor = self.processors[event.cpu]
+        self._account(processor, event.t)
+        task = self._move(event, Status.RUNNING, to)
+        if processor.running.pop(event.task, None) is None:
+            self._violated(event, f"task {event.task} does not run there")
+        return task
+
+    def _preempt(self, event: ev.Preempt) -> None:
+        task = self._off(event, Status.READY)
+        if task:
+            task.preemptions += 1
+
+    def _yield(self, event: ev.Yield) -> None:
+        self._off(event, Status.READY)
+
+    def _block(self, event: ev.Block) -> None:
+        task = self._off(event, Status.BLOCKED)
+        if task:
+            task.on = event.on
+
+    def _wake(self, event: ev.Wake) -> None:
+        self._move(event, Status.BLOCKED, Status.READY)
+
+    def _exit(self, event: ev.Exit) -> None:
+        task = self._off(event, Status.TERMINATED)
+        if task:
+            task.finish_ns = event.t
+            if task.first_run_ns is None:
+                task.first_run_ns = event.t
+
+    def _syscall(self, event: ev.Syscall) -> None:
+        self._kernel_work(event, event.cost_ns)
+
+    def _interrupt(self, event: ev.Interrupt) -> None:
+        self.processors[event.cpu].interrupts += 1
+        self._kernel_work(event, event.cost_ns)
+
+    def _kernel_work(self, event: ev.Event, cost_ns: int) -> None:
+        processor = self.processors[event.cpu]
+        self._account(processor, event.t)
+        self._overhead(processor, cost_ns, Mode.KERNEL)
+
+    def _release(self, event: ev.Release) -> None:
+        self.tasks[event.task].jobs.append(JobState(event.job, event.t, event.deadline))
+
+    def _complete(self, event: ev.Complete) -> None:
+        self.tasks[event.task].jobs[event.job - 1].finish_ns = event.t
+
+    def _miss(self, event: ev.Miss) -> None:
+        task = self.tasks[event.task]
+        task.deadline_misses += 1
+        if event.job:
+            task.jobs[event.job - 1].missed = True
+
+    def _iterate(self, event: ev.Iterate) -> None:
+        processor = self.processors[event.cpu]
+        self._account(processor, event.t)
+        processor.iterations += event.count
+        processor.tokens += event.count * tokens_of(event)
+        for pid, chunk in event.prefill:
+            self.tasks[pid].computed += chunk
+        for pid in event.decode:
+            self.tasks[pid].computed += event.count
+
+    def _first_token(self, event: ev.FirstToken) -> None:
+        self.tasks[event.task].first_token_ns = event.t
+
+    def _end(self, event: ev.End) -> None:
+        self.end = event
+        self.advance(event.t)
+
+    def _nothing(self, event: ev.Event) -> None:
+        """Let an event pass that says why things happen but changes no state."""
+
+
+_APPLY: dict[type[ev.Event], Callable[[State, Any], None]] = {
+    ev.Run: State._run,
+    ev.Arrive: State._arrive,
+    ev.Dispatch: State._dispatch,
+    ev.Renew: State._renew,
+    ev.Preempt: State._preempt,
+    ev.Yield: State._yield,
+    ev.Block: State._block,
+    ev.Wake: State._wake,
+    ev.Exit: State._exit,
+    ev.Syscall: State._syscall,
+    ev.Interrupt: State._interrupt,
+    ev.Tick: State._nothing,
+    ev.IoStart: State._nothing,
+    ev.IoDone: State._nothing,
+    ev.Release: State._release,
+    ev.Complete: State._complete,
+    ev.Miss: State._miss,
+    ev.Iterate: State._iterate,
+    ev.FirstToken: State._first_token,
+    ev.End: State._end,
+}
+
+
+def check(state: State) -> list[str]:
+    """Return what is wrong with a finished run's log: the violations, and time that is not conserved."""
+    wrong = list(state.violations)
+    for p in state.processors.values():
+        if sum(p.spent_ns.values()) != state.now:
+            wrong.append(f"processor {p.id}: {sum(p.spent_ns.values())} of {state.now} ns are accounted for")
+        on_it = sum(len(q.running) for q in state.processors.values())
+        if on_it != sum(t.status is Status.RUNNING for t in state.tasks.values()):
+            wrong.append(f"processor {p.id}: the tasks it runs and the running tasks differ")
+    for t in state.tasks.values():
+        total = t.waiting_ns + t.blocked_ns
+        if t.finish_ns is not None and total > t.finish_ns - t.arrival_ns:
+            wrong.append(f"task {t.name}: waited longer than it lived")
+    return wrong
+
+
+def fold(events: Iterable[ev.Event], *, keep_spans: bool = False) -> State:
+    """Return the state after `events`."""
+    state = State(keep_spans=keep_spans)
+    state(events)
+    return state
