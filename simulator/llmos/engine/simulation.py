@@ -56,6 +56,8 @@ class Simulation(simpy.Environment):
 
     def at(self, time_ns: int, phase: int, action: Callable[[Any], None], payload: object = None) -> Alarm:
         """Run `action(alarm)` at `time_ns` (not before now), in `phase` of that instant (small goes first)."""
+        if time_ns < self.now:
+            raise ValueError(f"an alarm for {time_ns} ns, which is past: it is {self.now} ns")
         alarm = Alarm(self, action, payload)
         self.schedule(alarm, phase, time_ns - self.now)  # type: ignore[arg-type]  # any int is a priority
         self.pending += 1

@@ -66,7 +66,7 @@ class Priority(Scheduler):
         return "aging"
 
     def reason(self, task: Task, now: int) -> str:  # noqa: ARG002
-        climbed = task.priority - self._running[task.pid] / self._step
+        climbed = task.priority - self._running.get(task.pid, task.priority * self._step) / self._step
         return f"priority {task.priority}" + (f", aged by {climbed:.1f} levels" if climbed else "")
 
     def _clock(self, now: int) -> int:

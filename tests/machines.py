@@ -1,0 +1,159 @@
+"""Small machines for the tests: a few lines instead of a scenario file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from llmos.process.dispatcher import Costs
+from llmos.process.program import Call, Compute, Io, Program, Sleep, YieldCpu
+from llmos.scenario.machine import (
+    CpuSpec,
+    DeviceSpec,
+    EngineSpec,
+    MachineSpec,
+    Outcome,
+    PolicySpec,
+    RequestSpec,
+    TaskSpec,
+    run,
+)
+from llmos.sched.base import Scheduler
+from llmos.sched.edf import EDF
+from llmos.sched.fcfs import FCFS
+from llmos.sched.mlfq import MLFQ
+from llmos.sched.priority import Priority
+from llmos.sched.rr import RoundRobin
+from llmos.sched.sjf import SJF
+from llmos.sched.srtf import SRTF
+from llmos.sched.stride import Stride
+from llmos.trace.events import Event
+from llmos.trace.state import check
+
+POLICIES: dict[str, Callable[[], Scheduler]] = {
+    "fcfs": FCFS,
+    "sjf": SJF,
+    "srtf": SRTF,
+    "rr": lambda: RoundRobin(4),
+    "priority": Priority,
+    "priority, waits for the end": lambda: Priority(preemptive=False),
+    "priority, aging": lambda: Priority(aging=7),
+    "mlfq": lambda: MLFQ(quantum=4),
+    "mlfq, boost": lambda: MLFQ(quantum=[2, 4, 8], allotment=2, boost=25),
+    "mlfq, io first": lambda: MLFQ(quantum=3, stay_after_io=True, io_bump=True),
+    "mlfq, skip-join": lambda: MLFQ(quantum=[2, 4, 8], skip_join=True),
+    "stride": lambda: Stride(4),
+    "edf": EDF,
+}
+
+
+@dataclass
+class Ran:
+    """A run that has ended, with its events."""
+
+    outcome: Outcome
+    events: list[Event]
+
+    @property
+    def runs(self) -> list[tuple[int, int, str]]:
+        """(start, end, task) of one core, contiguous pieces joined."""
+        state = self.outcome.state
+        return [(s.start_ns, s.end_ns, state.tasks[s.pid].name) for s in state.spans or []]
+
+    def task(self, name: str) -> Any:
+        return next(t for t in self.outcome.state.tasks.values() if t.name == name)
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def execute(spec: MachineSpec) -> Ran:
+    """Run `spec`; whatever it is, its log must keep the invariants."""
+    events: list[Event] = []
+    outcome = run(spec, [lambda batch, _data: events.extend(batch)])
+    assert check(outcome.state) == []
+    return Ran(outcome, events)
+
+
+def job(*calls: Call) -> Callable[[], Program]:
+    """A program that makes `calls` and ends."""
+
+    def program() -> Iterator[Call]:
+        yield from calls
+
+    return program  # type: ignore[return-value]
+
+
+def task(name: str, *calls: Call | int, at: int = 0, **more: Any) -> TaskSpec:
+    """A task; a bare number computes for so long."""
+    steps = [Compute(call) if isinstance(call, int) else call for call in calls]
+    return TaskSpec(name=name, program=job(*steps), arrival_ns=at, **more)
+
+
+def cores(
+    policy: Callable[[], Scheduler],
+    *tasks: TaskSpec,
+    count: int = 1,
+    costs: Costs | None = None,
+    io: int = 5,
+    servers: int = 0,
+    convention: str = "ostep",
+    **more: Any,
+) -> MachineSpec:
+    """A machine with `count` cores and one device called disk."""
+    return MachineSpec(
+        convention=convention,
+        cpu=CpuSpec(policy=PolicySpec(name="test", make=policy), count=count, costs=costs or Costs()),
+        devices=[DeviceSpec(name="disk", service_ns=io, servers=servers)],
+        tasks=tasks,
+        **more,
+    )
+
+
+def engine(policy: Callable[[], Scheduler], *requests: RequestSpec, **more: Any) -> MachineSpec:
+    """A machine with an LLM engine; `more` goes to the engine, or is the convention."""
+    convention = more.pop("convention", "ostep")
+    spec = {"cost": (100.0, 10.0, 1.0), "slots": 4, "token_budget": 64} | more
+    return MachineSpec(
+        convention=convention,
+        engine=EngineSpec(policy=PolicySpec(name="test", make=policy), **spec),
+        requests=requests,
+    )
+
+
+steps = st.one_of(
+    st.integers(0, 20).map(Compute),
+    st.integers(1, 12).map(Compute),
+    st.builds(Io, st.just("disk"), st.integers(0, 9)),
+    st.integers(0, 9).map(Sleep),
+    st.just(YieldCpu()),
+)
+
+tasks = st.builds(
+    lambda i, calls, at, priority, tickets, deadline: task(
+        f"T{i}", *calls, at=at, priority=priority, tickets=tickets, deadline_ns=deadline
+    ),
+    st.integers(0, 99),
+    st.lists(steps, max_size=6),
+    st.integers(0, 40),
+    st.integers(0, 4),
+    st.integers(1, 9),
+    st.none() | st.integers(0, 80),
+)
+
+overheads = st.builds(Costs, *[st.integers(0, 3)] * 6)
+
+requests = st.builds(
+    RequestSpec,
+    name=st.just("R"),
+    prompt=st.integers(1, 50),
+    output=st.integers(1, 50),
+    arrival_ns=st.integers(0, 6000),
+    priority=st.integers(0, 4),
+    tickets=st.integers(1, 5),
+    client=st.sampled_from("abc"),
+    deadline_ns=st.none() | st.integers(0, 9000),
+)
