@@ -1,0 +1,129 @@
+"""Measuring a machine: from timed operations to a profile.
+
+- A grid of operations, from decode to prefill sizes, is timed twice in shuffled rounds; the
+  difference of the two is the noise floor, and held-out rows say how well the profile predicts.
+- The profile tells its whole provenance, and how busy other programs kept the machine meanwhile.
+- Operations too slow for the budget are left out, and the profile's notes say so.
+- Ctrl-C keeps what was measured when it is enough for a profile; else nothing is written.
+"""
+
+import platform
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from llmos.costs.holdout import holdout
+from llmos.costs.iteration import SHAPES, operations
+from llmos.costs.ops import Matmul, Op, VectorAdd
+from llmos.costs.profile import THIS_MACHINE, Profile, save_calibration
+from llmos.errors import ProfileError
+from llmos.kernels.device import Device, open_device
+from llmos.kernels.rounds import Progress, Rounds
+
+QUICK_S, THOROUGH_S = 17.0, 90.0  # Budgets, loading torch included; the last round may overrun them.
+DTYPES = ("fp32", "bf16", "fp16")
+DECODE_TO_PREFILL = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512)
+BETWEEN = (6, 12, 24, 48, 96, 192, 384)
+LARGEST_CPU_WEIGHTS, LARGEST_CUDA_WEIGHTS = 2**24, 2**27
+
+
+def in_silence(fraction: float, doing: str) -> None:
+    """Progress that nobody wants to hear."""
+
+
+def calibrate(
+    device: str = "cpu",
+    *,
+    quick: bool = False,
+    budget_s: float | None = None,
+    progress: Progress = in_silence,
+    save: bool = True,
+    name: str = "",
+) -> Profile:
+    """Measure this machine and, unless `save` is off, keep the profile in the user's data folder.
+
+    device: "cpu", "cuda" or "null"; budget_s: wall time, 1 to 3600 s; name: of the profile, else
+    `this-machine-cpu` and the like. An interrupted calibration that has enough to go by ends as if
+    its budget were spent. Raises ProfileError when the device is not there or nothing could be
+    measured, KeyboardInterrupt when it was interrupted too early.
+    """
+    budget_s = budget_s if budget_s is not None else QUICK_S if quick else THOROUGH_S
+    if not 1 <= budget_s <= 3600:
+        raise ProfileError(f"a calibration takes 1 to 3600 s, not {budget_s:g}")
+    deadline = time.monotonic() + budget_s
+    progress(0.0, "opening the device")
+    with open_device(device) as machine:
+        pressures = [cpu_pressure()]
+        rounds = Rounds(machine, deadline, budget_s, progress)
+        rounds.warm_up(grid(machine, quick=quick))
+        launch_s, bandwidth = rounds.measure_limits()
+        rounds.measure()
+        pressures.append(cpu_pressure())
+        facts = machine.facts
+    profile = Profile(
+        name=name or ("null-device" if device == "null" else f"{THIS_MACHINE}-{device}"),
+        kind="measured",
+        device=facts["device"],
+        driver=facts["driver"],
+        torch=facts["torch"],
+        threads=int(facts["threads"]),
+        host=_host(facts),
+        clock=f"{machine.clock}; cold inputs; tenth percentile of the samples",
+        date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        pressure_percent=max((known for known in pressures if known is not None), default=None),
+        peak_flops=rounds.peaks(),
+        bandwidth_bytes_per_s=bandwidth,
+        launch_s=launch_s,
+        noise=rounds.noise(),
+        notes=tuple(rounds.notes),
+        rows=rounds.rows(),
+    )
+    profile = msgspec.structs.replace(profile, holdout=holdout(profile))
+    if save:
+        save_calibration(profile)
+    progress(1.0, "done")
+    return profile
+
+
+def grid(device: Device, *, quick: bool) -> list[Op]:
+    """The operations to time: layers of real models, wider ones, and vector additions."""
+    layers = _layers("qwen3-0.6b", "llama-3-8b") if device.kind == "cuda" else _layers("tiny-20m")
+    if not quick:
+        layers |= _layers("qwen3-0.6b", "llama-3-8b") | {(256, 256), (4096, 4096)}
+    limit = LARGEST_CUDA_WEIGHTS if device.kind == "cuda" else LARGEST_CPU_WEIGHTS
+    curves = sorted((k, n) for k, n in layers | {(2048, 2048)} if k * n <= limit)
+    tokens = DECODE_TO_PREFILL if quick else sorted(DECODE_TO_PREFILL + BETWEEN)
+    if device.kind == "cuda":
+        tokens = [*tokens, 1024, 2048, 4096]
+    lengths = [2**power for power in range(10, 25)]
+    ops: list[Op] = []
+    for dtype in DTYPES:
+        ops += [Matmul(m, k, n, dtype) for k, n in curves for m in tokens]
+        ops += [VectorAdd(n, dtype) for n in lengths]
+    return ops
+
+
+def cpu_pressure() -> float | None:
+    """Percent of the last ten seconds in which something waited for a CPU, where the system tells."""
+    try:
+        line = Path("/proc/pressure/cpu").read_text(encoding="utf-8").splitlines()[0]
+        return float(line.split("avg10=")[1].split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _layers(*shapes: str) -> set[tuple[int, int]]:
+    """The (k, n) of the matmuls of these models."""
+    ops = [op for shape in shapes for _, op in operations(SHAPES[shape], 1)]
+    return {(op.k, op.n) for op in ops if isinstance(op, Matmul)}
+
+
+def _host(facts: Mapping[str, str]) -> dict[str, str]:
+    """What else is worth knowing of the machine; nothing that tells whose it is."""
+    told = {"device", "driver", "torch", "threads"}
+    rest = {key: value for key, value in facts.items() if key not in told}
+    system = f"{platform.system()} {platform.machine()}"
+    return rest | {"system": system, "python": platform.python_version()}

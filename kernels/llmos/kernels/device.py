@@ -1,0 +1,113 @@
+"""What calibration needs of a machine, and a machine that only pretends.
+
+- `Device` is the contract: anything with these attributes and methods can be calibrated.
+- `NullDevice` does nothing and reports a roofline's times, so that all of calibration runs, and is
+  tested, without hardware. Same seed and same order of calls: same times.
+- `open_device` finds a device by its kind; only a real one imports torch.
+"""
+
+import math
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from llmos.costs.ops import Op
+from llmos.errors import ProfileError, did_you_mean
+
+KINDS = ("cpu", "cuda", "null")
+
+
+class Device(Protocol):
+    """A machine to be timed. Times are in seconds, of one run with cold inputs."""
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+        ...
+
+    @property
+    def clock(self) -> str:
+        """How time is taken, in words."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Provenance: `device`, `driver`, `torch`, `threads`, then whatever else is worth telling."""
+        ...
+
+    def lacks(self, dtype: str) -> str:
+        """Why operations in that dtype cannot be timed here, or "" when they can."""
+        ...
+
+    def sample(self, op: Op) -> float:
+        """The time of one run of `op`."""
+        ...
+
+    def launch(self) -> float:
+        """The time of an operation on almost nothing."""
+        ...
+
+    def copy_rate(self) -> float:
+        """Bytes per second of a large copy, reading and writing both counted."""
+        ...
+
+
+@dataclass
+class NullDevice:
+    """A pretended machine with that roofline; `ripple` is the standard deviation of its log times."""
+
+    peak_flops: float = 100e9
+    bandwidth: float = 20e9
+    launch_s: float = 2e-6
+    ripple: float = 0.02
+    seed: int = 1
+    kind: str = "null"
+    clock: str = "pretended"
+    facts: Mapping[str, str] = field(
+        default_factory=lambda: {"device": "null device", "driver": "", "torch": "", "threads": "1"}
+    )
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    def lacks(self, dtype: str) -> str:
+        return ""
+
+    def sample(self, op: Op) -> float:
+        return self._rippled(self.launch_s + max(op.flops / self.peak_flops, op.bytes / self.bandwidth))
+
+    def launch(self) -> float:
+        return self._rippled(self.launch_s)
+
+    def copy_rate(self) -> float:
+        return self._rippled(self.bandwidth)
+
+    def _rippled(self, value: float) -> float:
+        return value * math.exp(self._random.gauss(0, self.ripple))
+
+
+@contextmanager
+def open_device(kind: str) -> Iterator[Device]:
+    """The device of that kind, ready to be timed until the block ends.
+
+    Raises ProfileError, with the cure, when there is none.
+    """
+    if kind not in KINDS:
+        hint = did_you_mean(kind, KINDS) or f"there are: {', '.join(KINDS)}"
+        raise ProfileError(f"unknown device {kind[:40]!r}", hint=hint)
+    if kind == "null":
+        yield NullDevice()
+        return
+    try:
+        from llmos.kernels import timers
+    except (ImportError, OSError) as error:  # OSError: torch is there, but a library of its is not.
+        raise ProfileError(
+            f"measuring needs torch, which cannot be loaded: {error}",
+            hint="pip install 'llmos[kernels]', or use a shipped profile: llmos profile list",
+        ) from error
+    if kind == "cuda" and not timers.cuda_is_there():
+        raise ProfileError("torch finds no CUDA device here", hint="measure the CPU: llmos calibrate")
+    with timers.one_thread():
+        yield timers.CudaDevice() if kind == "cuda" else timers.CpuDevice()

@@ -1,0 +1,156 @@
+"""Timing a grid of operations in rounds: samples in, rows and a noise floor out.
+
+- First everything runs once: to warm up, and to learn what the budget has room for.
+- Then the grid is measured twice, one pass after the other, each in as many rounds as fit. A round
+  takes one sample of every operation, in a new order, so that a slow minute spreads over all of them.
+- A row's time is the tenth percentile of its samples: the minimum is what a lucky warm cache gives,
+  the mean is what other programs on the machine make of it.
+- Ctrl-C ends the measuring early when there is enough for rows; else it goes through.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from llmos.costs.ops import Op, show_op
+from llmos.costs.profile import Row, Spread, quantile
+from llmos.errors import ProfileError
+from llmos.kernels.device import Device
+
+FEWEST_ROUNDS, WANTED_ROUNDS, MOST_ROUNDS = 3, 6, 12  # of each of the two passes
+SLOWEST_SAMPLE = 1 / 300  # A single run may take this much of the budget.
+
+# Hears, as measuring goes on, how far it is (0 to 1) and what it is doing.
+Progress = Callable[[float, str], None]
+
+
+@dataclass
+class Rounds:
+    """The measuring of one device under way: samples so far, and what is worth a note."""
+
+    device: Device
+    deadline: float
+    budget_s: float
+    progress: Progress
+    notes: list[str] = field(default_factory=list)
+    passes: list[dict[Op, list[float]]] = field(default_factory=list)
+    _kept: dict[Op, float] = field(default_factory=dict)  # with the wall time of one sample
+
+    def warm_up(self, ops: Iterable[Op]) -> None:
+        """Run each operation once, and keep those that the budget allows to be timed often enough."""
+        slow: set[tuple[object, ...]] = set()
+        left_out: list[Op] = []
+        missing: dict[str, str] = {}
+        for op in ops:
+            curve = (op.kind, op.dtype, op.dims[1:])
+            if lack := self.device.lacks(op.dtype):
+                missing[op.dtype] = lack
+                continue
+            if curve not in slow:
+                self.progress(0.05, f"warming up {show_op(op)}")
+                if self.device.sample(op) < self.budget_s * SLOWEST_SAMPLE:
+                    start = time.monotonic()
+                    self.device.sample(op)
+                    self._kept[op] = time.monotonic() - start
+                    continue
+                slow.add(curve)  # Larger ones are slower still.
+            left_out.append(op)
+        left_out += self._shed()
+        self.notes += [f"{dtype} left out: {lack}" for dtype, lack in missing.items()]
+        self.notes += _left_out(left_out)
+
+    def _shed(self) -> list[Op]:
+        """Take out the slowest operations until the rest can be timed in enough rounds."""
+        affordable = max(self.deadline - time.monotonic(), 0.0) / (2 * WANTED_ROUNDS)
+        by_time = sorted(self._kept, key=lambda op: self._kept[op])
+        total, shed = sum(self._kept.values()), []
+        while by_time and total > affordable:
+            shed.append(by_time.pop())
+            total -= self._kept.pop(shed[-1])
+        return shed
+
+    def measure_limits(self) -> tuple[float, float]:
+        """Seconds of a launch, and bytes per second of a copy."""
+        self.progress(0.1, "memory bandwidth and launch overhead")
+        launches = [self.device.launch() for _ in range(50)]
+        rates = [self.device.copy_rate() for _ in range(20)]
+        return quantile(launches, 0.1), quantile(rates, 0.9)
+
+    def measure(self) -> None:
+        """Time the whole grid in two passes, until the rounds or the budget are spent."""
+        if not self._kept:
+            raise ProfileError("the budget is too short to time anything", hint="give it more: --budget 60s")
+        middle = (time.monotonic() + self.deadline) / 2
+        try:
+            rounds = self._pass(MOST_ROUNDS, middle)
+            self._pass(rounds, self.deadline)
+        except KeyboardInterrupt:
+            if not self.passes or min(map(len, self.passes[0].values())) < FEWEST_ROUNDS:
+                raise
+            self.notes.append("interrupted before its end")
+
+    def _pass(self, rounds: int, until: float) -> int:
+        """Take up to that many samples of each operation, and say how many rounds it were."""
+        samples: dict[Op, list[float]] = {op: [] for op in self._kept}
+        self.passes.append(samples)
+        order = list(self._kept)
+        for done in range(rounds):
+            if done >= FEWEST_ROUNDS and time.monotonic() > until:
+                return done
+            random.Random(len(self.passes) * 1000 + done).shuffle(order)
+            for number, op in enumerate(order):
+                if number % 16 == 0:
+                    self._tell(done, rounds, number / len(order), op)
+                samples[op].append(self.device.sample(op))
+        return rounds
+
+    def _tell(self, done: int, rounds: int, part: float, op: Op) -> None:
+        by_rounds = (len(self.passes) - 1 + (done + part) / rounds) / 2
+        by_time = 1 - (self.deadline - time.monotonic()) / self.budget_s
+        fraction = min(0.99, 0.1 + 0.9 * max(by_rounds, by_time))
+        self.progress(fraction, f"pass {len(self.passes)} of 2, round {done + 1}: {show_op(op)}")
+
+    def rows(self) -> tuple[Row, ...]:
+        """One row per operation: from its fastest sample to the ninetieth percentile."""
+        rows = []
+        for op in sorted(self._kept, key=lambda op: (op.kind, op.dtype, op.dims[1:], op.dims[0])):
+            samples = [sample for each in self.passes for sample in each[op]]
+            low, middle, high = map(_seven_digits, (min(samples), _time(samples), quantile(samples, 0.9)))
+            rows.append(Row(op, middle, low, high, len(samples)))
+        return tuple(rows)
+
+    def peaks(self) -> dict[str, float]:
+        """The best FLOP/s seen, by dtype: the roof of this machine's roofline."""
+        peaks: dict[str, float] = {}
+        for row in self.rows():
+            rate = _seven_digits(row.op.flops / row.seconds)
+            peaks[row.op.dtype] = max(rate, peaks.get(row.op.dtype, 0.0))
+        return peaks
+
+    def noise(self) -> Spread | None:
+        """How far the second pass is from the first, or None when one of them was cut short."""
+        if len(self.passes) < 2 or min(map(len, self.passes[1].values())) < FEWEST_ROUNDS:
+            return None
+        first, second = self.passes
+        return Spread.of([abs(_time(second[op]) / _time(first[op]) - 1) for op in self._kept])
+
+
+def _time(samples: Sequence[float]) -> float:
+    return quantile(samples, 0.1)
+
+
+def _seven_digits(value: float) -> float:
+    return float(f"{value:.6e}")
+
+
+def _left_out(ops: Iterable[Op]) -> list[str]:
+    """One note per dtype for operations that the budget has no room for."""
+    by_dtype: dict[str, list[Op]] = {}
+    for op in ops:
+        by_dtype.setdefault(op.dtype, []).append(op)
+    return [
+        f"{dtype}: {len(slow)} operations too slow for the budget, from "
+        f"{show_op(min(slow, key=lambda op: op.flops))} up"
+        for dtype, slow in by_dtype.items()
+    ]
