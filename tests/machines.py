@@ -82,7 +82,8 @@ def job(*calls: Call) -> Callable[[], Program]:
     """A program that makes `calls` and ends."""
 
     def program() -> Iterator[Call]:
-        yield from calls
+        for call in calls:  # not `yield from`: a tuple takes no answers
+            yield call
 
     return program  # type: ignore[return-value]
 
