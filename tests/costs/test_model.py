@@ -1,0 +1,156 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmos.costs.model import UNKNOWN_ERROR, Cost, CostModel
+from llmos.costs.ops import Matmul, VectorAdd
+from llmos.costs.profile import Profile, Row, Spread, load_profile
+from llmos.errors import ProfileError
+
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+def power_law(m: float) -> float:
+    return 3e-5 * m**0.7
+
+
+def test_an_exact_row_is_given_back_as_it_is(make):
+    op = Matmul(4, 512, 512)
+    cost = CostModel(make([(op, 3.25e-4), (Matmul(8, 512, 512), 9e-4)])).predict(op)
+    assert cost.seconds == 3.25e-4
+    assert (cost.low, cost.high) == (3.25e-4 * 0.9, 3.25e-4 * 1.2)
+    assert cost.source == "exact row (by-hand, measured 2026-01-31)"
+
+
+def test_the_interval_of_an_exact_row_is_never_narrower_than_the_noise(make):
+    op = Matmul(4, 512, 512)
+    profile = make([(op, 1e-3)], noise=Spread(0.1, 0.5, 10))
+    cost = CostModel(profile).predict(op)
+    assert cost.low == pytest.approx(1e-3 / 1.5)
+    assert cost.high == pytest.approx(1e-3 * 1.5)
+
+
+@given(st.integers(1, 256))
+def test_between_rows_of_a_power_law_the_law_is_met(m):
+    rows = tuple(Row(Matmul(x, 64, 64), power_law(x), 1e-9, 1, 1) for x in SIZES)
+    profile = Profile(
+        name="law", kind="measured", device="", clock="", date="2026-01-31", rows=rows,
+        peak_flops={"fp32": 1e12}, bandwidth_bytes_per_s=1e11, launch_s=0.0,
+    )  # fmt: skip
+    cost = CostModel(profile).predict(Matmul(m, 64, 64))
+    assert cost.seconds == pytest.approx(power_law(m), rel=1e-12)
+    assert cost.source.startswith("exact row" if m in SIZES else "interpolated")
+
+
+def test_a_new_curve_gets_the_roofline_times_what_its_neighbours_took_of_it(make):
+    # Every row takes three times its roofline; so should an operation of another k and n.
+    ops = [Matmul(m, k, n) for k, n in ((256, 256), (1024, 256), (2048, 2048)) for m in SIZES]
+    bare = make()
+    model = CostModel(make([(op, 3 * bare.roofline(op)) for op in ops]))
+    op = Matmul(12, 512, 1024)
+    cost = model.predict(op)
+    # On paper: 12.58 MFLOP take 12.6 us, 2.17 MB take 21.7 us and win; a launch comes on top.
+    assert cost.seconds == pytest.approx(3 * (1e-6 + 2_170_880 / 1e11))
+    assert cost.source.startswith("roofline x residual (by-hand")
+
+
+def test_the_nearer_curve_counts_more(make):
+    bare = make()
+    slow, fast = Matmul(8, 256, 256), Matmul(8, 8192, 8192)
+    model = CostModel(make([(slow, 4 * bare.roofline(slow)), (fast, bare.roofline(fast))]))
+    near_slow, near_fast = Matmul(8, 512, 512), Matmul(8, 4096, 4096)
+    assert 2.5 < model.predict(near_slow).seconds / bare.roofline(near_slow) < 4
+    assert 1 < model.predict(near_fast).seconds / bare.roofline(near_fast) < 1.5
+
+
+def test_beyond_the_largest_row_its_share_of_the_roofline_holds(make):
+    bare = make()
+    ops = [Matmul(m, 512, 512) for m in SIZES]
+    model = CostModel(make([(op, 2 * bare.roofline(op)) for op in ops]))
+    far = Matmul(4096, 512, 512)
+    assert model.predict(far).seconds == pytest.approx(2 * bare.roofline(far))
+    assert model.predict(far).source.startswith("roofline x residual")
+
+
+def test_without_rows_there_is_the_roofline(make):
+    model = CostModel(make())
+    # 2 * 1000**3 operations at 1 TFLOP/s take 2 ms, 12 MB at 100 GB/s 0.12 ms: computing wins.
+    assert model.predict(Matmul(1000, 1000, 1000)).seconds == pytest.approx(1e-6 + 2e-3)
+    # 12 MB of vectors at 100 GB/s: moving wins.
+    assert model.predict(VectorAdd(10**6)).seconds == pytest.approx(1e-6 + 1.2e-4)
+
+
+def test_the_data_sheet_says_that_nobody_measured_it():
+    model = CostModel(load_profile("h100-data-sheet"))
+    cost = model.predict(Matmul(8192, 8192, 8192, "bf16"))
+    # 1.0995 PFLOP at 989 TFLOP/s, of which 80 % are reached.
+    assert cost.seconds == pytest.approx(2.5e-6 + 2 * 8192**3 / (989e12 * 0.8))
+    assert cost.source == "roofline (h100-data-sheet, data sheet, not measured)"
+    # One H100 was measured at 798 TFLOP/s on this product.
+    assert cost.low < 2 * 8192**3 / 798e12 < cost.high
+    # Decoding reads 2 * 4096 * 4096 bytes of weights at 90 % of 3.35 TB/s.
+    assert model.predict(Matmul(1, 4096, 4096, "bf16")).seconds == pytest.approx(1.363e-5, rel=1e-3)
+
+
+def test_a_dtype_without_figures_is_refused_with_those_there_are(make):
+    with pytest.raises(ProfileError, match="fp32, bf16"):
+        CostModel(make()).predict(Matmul(1, 1, 1, "fp16"))
+
+
+def test_one_dtype_never_answers_for_another(make):
+    rows = [(Matmul(m, 512, 512, "fp32"), 1.0) for m in SIZES]
+    cost = CostModel(make(rows)).predict(Matmul(4, 512, 512, "bf16"))
+    assert cost.source.startswith("roofline (")
+
+
+def test_held_out_errors_become_the_interval(make):
+    rows = [(Matmul(m, 512, 512), power_law(m)) for m in SIZES]
+    known = {"interpolated": Spread(0.05, 0.3, 9)}
+    cost = CostModel(make(rows, holdout=known)).predict(Matmul(5, 512, 512))
+    assert cost.high == pytest.approx(cost.seconds * 1.3)
+    assert cost.low == pytest.approx(cost.seconds / 1.3)
+    unknown = CostModel(make(rows)).predict(Matmul(5, 512, 512))
+    assert unknown.high == pytest.approx(unknown.seconds * (1 + UNKNOWN_ERROR["interpolated"]))
+    noisy = CostModel(make(rows, holdout=known, noise=Spread(0.1, 0.4, 9))).predict(Matmul(5, 512, 512))
+    assert noisy.high == pytest.approx(noisy.seconds * 1.4)
+
+
+def test_nanoseconds_are_whole_and_at_least_one():
+    assert Cost(1.2345e-6, 0, 1, "").ns == 1234
+    assert Cost(1e-12, 0, 1, "").ns == 1
+
+
+@given(st.data())
+def test_more_tokens_never_cost_less_where_no_row_says_so(data):
+    steps = data.draw(st.lists(st.floats(1.0, 4.0), min_size=len(SIZES), max_size=len(SIZES)))
+    seconds, rows = 1e-5, []
+    for m, step in zip(SIZES, steps, strict=True):
+        seconds *= step
+        rows.append(Row(Matmul(m, 64, 64), seconds, seconds, seconds, 1))
+    profile = Profile(
+        name="rising", kind="measured", device="", clock="", date="2026-01-31", rows=tuple(rows),
+        peak_flops={"fp32": 1e13}, bandwidth_bytes_per_s=1e12, launch_s=1e-7,
+    )  # fmt: skip
+    model = CostModel(profile)
+    costs = [model.predict(Matmul(m, 64, 64)) for m in range(1, 300)]
+    for before, after in zip(costs, costs[1:], strict=False):
+        assert before.seconds <= after.seconds * (1 + 1e-12)
+    for cost in costs:
+        assert 0 < cost.low <= cost.seconds <= cost.high < math.inf
+
+
+@given(st.lists(st.builds(Matmul, *[st.integers(1, 5000)] * 3), min_size=1, max_size=20))
+def test_answers_do_not_depend_on_what_was_asked_before(ops):
+    profile = load_profile("reference-cpu")
+    forth, back = CostModel(profile), CostModel(profile)
+    there = {op: forth.predict(op) for op in ops}
+    assert {op: back.predict(op) for op in reversed(ops)} == there
+    assert all(forth.predict(op) is there[op] for op in ops)
+
+
+def test_the_order_of_rows_in_the_file_does_not_matter(make):
+    rows = [(Matmul(m, k, 256), power_law(m) * k) for m in SIZES for k in (64, 256, 1024)]
+    op = Matmul(10, 512, 512)
+    assert CostModel(make(rows)).predict(op) == CostModel(make(rows[::-1])).predict(op)
