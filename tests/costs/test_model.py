@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -135,7 +136,7 @@ def test_more_tokens_never_cost_less_where_no_row_says_so(data):
     )  # fmt: skip
     model = CostModel(profile)
     costs = [model.predict(Matmul(m, 64, 64)) for m in range(1, 300)]
-    for before, after in zip(costs, costs[1:], strict=False):
+    for before, after in pairwise(costs):
         assert before.seconds <= after.seconds * (1 + 1e-12)
     for cost in costs:
         assert 0 < cost.low <= cost.seconds <= cost.high < math.inf

@@ -112,7 +112,7 @@ def test_profiles_are_found_where_all_parts_of_llmos_are_one_folder(tmp_path, mo
     # As in a wheel: one llmos/ with everything in it.
     (tmp_path / "llmos/kernels/profiles").mkdir(parents=True)
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path / "llmos")])
-    monkeypatch.setattr("llmos.costs.profile.find_spec", lambda name: spec)
+    monkeypatch.setattr("llmos.costs.profile.find_spec", lambda _: spec)
     assert shipped_folders() == [tmp_path / "llmos/kernels/profiles"]
 
 
@@ -262,7 +262,7 @@ def places(node, path=()):
 
 SOUND = msgspec.json.decode((shipped_folders()[0] / "reference-cpu.json").read_bytes())
 SOUND["rows"] = SOUND["rows"][:6]
-PLACES = sorted(places(SOUND), key=str)[1:]
+PLACES = sorted(filter(None, places(SOUND)), key=str)
 
 
 @given(st.lists(st.tuples(st.sampled_from(PLACES), anything), min_size=1, max_size=3))
@@ -292,8 +292,7 @@ def test_a_profile_with_flipped_bytes_is_refused_or_sane(data):
 def check_sane(text):
     try:
         profile = parse_profile(text)
-    except ProfileError as error:
-        assert str(error)
+    except ProfileError:
         return
     model = CostModel(profile)
     for dtype in profile.peak_flops:

@@ -75,7 +75,7 @@ class Rounds:
         self.progress(0.1, "memory bandwidth and launch overhead")
         launches = [self.device.launch() for _ in range(50)]
         rates = [self.device.copy_rate() for _ in range(20)]
-        return quantile(launches, 0.1), quantile(rates, 0.9)
+        return _seven_digits(quantile(launches, 0.1)), _seven_digits(quantile(rates, 0.9))
 
     def measure(self) -> None:
         """Time the whole grid in two passes, until the rounds or the budget are spent."""

@@ -1,0 +1,298 @@
+import json
+import math
+import platform
+import subprocess
+import sys
+import time
+
+import pytest
+
+import llmos.kernels
+from llmos.costs.model import CostModel
+from llmos.costs.ops import Matmul, VectorAdd
+from llmos.costs.profile import load_profile, user_folder
+from llmos.errors import ProfileError
+from llmos.kernels.calibrate import calibrate, cpu_pressure, grid
+from llmos.kernels.device import NullDevice, open_device
+from llmos.kernels.drift import check_profile
+from llmos.kernels.rounds import FEWEST_ROUNDS, MOST_ROUNDS, Rounds
+
+
+@pytest.fixture(autouse=True)
+def own_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMOS_DATA", str(tmp_path / "data"))
+
+
+def silent(fraction, doing):
+    pass
+
+
+def rounds_of(device, ops, *, budget_s=5.0, progress=silent):
+    rounds = Rounds(device, time.monotonic() + budget_s, budget_s, progress)
+    rounds.warm_up(ops)
+    return rounds
+
+
+# --- a whole calibration, of nothing ---
+
+
+def test_a_calibration_finds_the_machine_that_was_pretended():
+    profile = calibrate("null", quick=True)
+    # The null device computes 100 GFLOP/s, moves 20 GB/s and launches in 2 us, give or take a few percent.
+    for rate in profile.peak_flops.values():
+        assert rate == pytest.approx(100e9, rel=0.1)
+    assert profile.bandwidth_bytes_per_s == pytest.approx(20e9, rel=0.1)
+    assert profile.launch_s == pytest.approx(2e-6, rel=0.1)
+    assert 0 < profile.noise.median < profile.noise.p95 < 0.1
+    assert profile.holdout["interpolated"].median < 0.1
+    assert profile.kind == "measured"
+    assert profile.notes == ()
+
+
+def test_a_calibration_is_kept_under_its_name_and_predicts():
+    profile = calibrate("null", quick=True)
+    assert load_profile("null-device") == profile
+    cost = CostModel(profile).predict(Matmul(5, 640, 640))
+    # On paper: 1.66 MB at 20 GB/s and a launch.
+    assert cost.seconds == pytest.approx(2e-6 + 1_664_000 / 20e9, rel=0.1)
+    assert cost.source.startswith("roofline x residual (null-device, measured")
+
+
+def test_a_pretended_machine_is_never_this_machine():
+    calibrate("null", quick=True)
+    with pytest.raises(ProfileError, match="has not been measured"):
+        load_profile("this-machine")
+
+
+def test_without_saving_nothing_is_written():
+    calibrate("null", quick=True, save=False)
+    assert not user_folder().exists()
+
+
+def test_a_null_calibration_repeats_itself():
+    first, second = (calibrate("null", quick=True, save=False) for _ in range(2))
+    assert first.rows == second.rows
+    assert first.noise == second.noise
+    assert first.holdout == second.holdout
+
+
+def test_the_grid_is_measured_from_decode_to_prefill_in_all_dtypes():
+    profile = calibrate("null", quick=True, save=False)
+    curves = {}
+    for row in profile.rows:
+        if row.op.kind == "matmul":
+            curves.setdefault((row.op.dtype, row.op.dims[1:]), []).append(row.op.dims[0])
+        assert row.samples == 2 * MOST_ROUNDS
+    assert {dtype for dtype, _ in curves} == {"fp32", "bf16", "fp16"}
+    assert all({1, 2, 3, 4, 512} <= set(tokens) for tokens in curves.values())
+    assert set(grid(NullDevice(), quick=True)) < set(grid(NullDevice(), quick=False))
+
+
+def test_progress_goes_from_start_to_end():
+    heard = []
+    calibrate(
+        "null", quick=True, save=False, progress=lambda fraction, doing: heard.append((fraction, doing))
+    )
+    fractions = [fraction for fraction, _ in heard]
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0, 1)
+    assert all(doing for _, doing in heard)
+
+
+def test_the_profile_tells_neither_whose_machine_it_is_nor_where():
+    calibrate("null", quick=True)
+    text = (user_folder() / "null-device.json").read_text()
+    assert platform.node() not in text
+    assert str(user_folder()) not in text
+
+
+@pytest.mark.parametrize("budget_s", [0, -1, math.nan, math.inf, 1e9])
+def test_a_budget_without_sense_is_refused(budget_s):
+    with pytest.raises(ProfileError, match="1 to 3600 s"):
+        calibrate("null", budget_s=budget_s)
+
+
+def test_an_unknown_device_is_told_with_those_there_are():
+    with pytest.raises(ProfileError, match="cpu, cuda, null"):
+        calibrate("abacus")
+    with pytest.raises(ProfileError, match='did you mean "cuda"'), open_device("cudda"):
+        pass
+
+
+# --- interrupted ---
+
+
+def stop_at(words):
+    """Progress that presses Ctrl-C when it hears these words."""
+
+    def progress(fraction, doing):
+        if words in doing:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize("moment", ["opening", "warming up", "bandwidth", "pass 1 of 2, round 2"])
+def test_interrupted_too_early_it_leaves_nothing(moment):
+    with pytest.raises(KeyboardInterrupt):
+        calibrate("null", quick=True, progress=stop_at(moment))
+    assert not user_folder().exists()
+
+
+def test_interrupted_in_the_second_pass_it_keeps_what_there_is():
+    profile = calibrate("null", quick=True, progress=stop_at("pass 2 of 2, round 2"))
+    assert load_profile("null-device") == profile
+    assert profile.noise is None, "there was no second pass to compare with"
+    assert "interrupted before its end" in profile.notes
+    assert min(row.samples for row in profile.rows) >= MOST_ROUNDS
+
+
+def test_interrupted_late_in_the_first_pass_it_keeps_what_there_is():
+    profile = calibrate("null", quick=True, progress=stop_at(f"pass 1 of 2, round {FEWEST_ROUNDS + 1}"))
+    assert min(row.samples for row in profile.rows) == FEWEST_ROUNDS
+    assert "interpolated" in profile.holdout
+
+
+# --- rounds ---
+
+
+def test_a_machine_without_ripple_has_no_noise():
+    ops = [Matmul(m, 64, 64) for m in (1, 2, 4)]
+    rounds = rounds_of(NullDevice(ripple=0), ops)
+    rounds.measure()
+    assert rounds.noise().p95 == pytest.approx(0, abs=1e-12)
+    for row in rounds.rows():
+        expected = 2e-6 + max(row.op.flops / 100e9, row.op.bytes / 20e9)
+        assert row.seconds == pytest.approx(expected, rel=1e-6)
+        assert row.low == row.seconds == row.high
+
+
+class Slowing(NullDevice):
+    """A machine that takes twice as long once it has been asked often enough."""
+
+    asked = 0
+    slow_after = 0
+
+    def sample(self, op):
+        self.asked += 1
+        return super().sample(op) * (2 if self.asked > self.slow_after else 1)
+
+
+def test_a_machine_that_changes_between_the_passes_shows_as_noise():
+    ops = [Matmul(m, 64, 64) for m in (1, 2, 4)]
+    device = Slowing(ripple=0)
+    device.slow_after = len(ops) * (2 + MOST_ROUNDS)  # two warm-ups, then the first pass
+    rounds = rounds_of(device, ops)
+    rounds.measure()
+    assert rounds.noise().median == pytest.approx(1)
+
+
+class Recording(NullDevice):
+    def __post_init__(self):
+        super().__post_init__()
+        self.heard = []
+
+    def sample(self, op):
+        self.heard.append(op)
+        return super().sample(op)
+
+
+def test_rounds_take_everything_once_in_ever_new_orders():
+    ops = [Matmul(m, 64, 64) for m in (1, 2, 3, 4, 6, 8, 12, 16)]
+    device = Recording()
+    rounds_of(device, ops).measure()
+    heard = device.heard[2 * len(ops) :]
+    orders = [tuple(heard[start : start + len(ops)]) for start in range(0, len(heard), len(ops))]
+    assert len(orders) == 2 * MOST_ROUNDS
+    assert all(sorted(order, key=ops.index) == ops for order in orders)
+    assert len(set(orders)) > MOST_ROUNDS
+
+
+class Slow(NullDevice):
+    def sample(self, op):
+        return 10.0 if op.dtype == "bf16" and op.dims[0] > 8 else super().sample(op)
+
+    def lacks(self, dtype):
+        return "this device has no fp16" if dtype == "fp16" else ""
+
+
+def test_what_is_too_slow_or_not_there_is_left_out_with_a_note():
+    ops = [Matmul(m, 64, 64, dtype) for dtype in ("fp32", "bf16", "fp16") for m in (1, 8, 64, 512)]
+    rounds = rounds_of(Slow(), ops)
+    rounds.measure()
+    kept = [(row.op.dtype, row.op.dims[0]) for row in rounds.rows()]
+    assert kept == [("bf16", 1), ("bf16", 8), ("fp32", 1), ("fp32", 8), ("fp32", 64), ("fp32", 512)]
+    assert rounds.notes == [
+        "fp16 left out: this device has no fp16",
+        "bf16: 2 operations too slow for the budget, from matmul 64x64x64 bf16 up",
+    ]
+
+
+def test_a_device_on_which_nothing_is_fast_enough_is_told():
+    class Hopeless(NullDevice):
+        def sample(self, op):
+            return 1e3
+
+    with pytest.raises(ProfileError, match="--budget 60s"):
+        rounds_of(Hopeless(), [Matmul(1, 64, 64)]).measure()
+
+
+# --- drift ---
+
+
+def test_a_machine_that_did_not_change_has_not_drifted():
+    profile = calibrate("null", quick=True, save=False)
+    drift = check_profile(profile, "null")
+    assert drift.ratio == pytest.approx(1, abs=0.03)
+    assert drift.low <= drift.ratio <= drift.high
+    assert len(drift.probes) == 12
+    assert len({row.op.dtype for row, _ in drift.probes}) == 3
+    assert drift.within_noise
+
+
+def test_a_machine_twice_as_slow_has_drifted_by_two(monkeypatch):
+    profile = calibrate("null", quick=True, save=False)
+    monkeypatch.setattr(Slowing, "slow_after", 0)
+    monkeypatch.setattr("llmos.kernels.device.NullDevice", Slowing)
+    drift = check_profile(profile, "null")
+    assert drift.ratio == pytest.approx(2, abs=0.06)
+    assert not drift.within_noise
+
+
+def test_a_data_sheet_cannot_drift():
+    with pytest.raises(ProfileError, match="was not measured"):
+        check_profile(load_profile("h100-data-sheet"), "null")
+
+
+# --- surroundings ---
+
+
+def test_pressure_is_a_percentage_or_unknown():
+    pressure = cpu_pressure()
+    assert pressure is None or 0 <= pressure <= 100
+
+
+def test_nothing_of_torch_is_loaded_to_pretend():
+    script = """
+import sys
+import llmos.kernels
+from llmos.kernels.calibrate import calibrate
+calibrate("null", quick=True, save=False)
+sys.exit("torch" in sys.modules)
+"""
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode == 0
+
+
+def test_where_torch_is_not_there_the_cure_is_named(monkeypatch):
+    monkeypatch.delattr(llmos.kernels, "timers", raising=False)
+    monkeypatch.setitem(sys.modules, "llmos.kernels.timers", None)
+    with pytest.raises(ProfileError, match=r"pip install 'llmos\[kernels\]'"), open_device("cpu"):
+        pass
+
+
+def test_the_file_of_a_calibration_is_plain_json():
+    calibrate("null", quick=True)
+    document = json.loads((user_folder() / "null-device.json").read_text())
+    assert document["schema"] == 1
+    assert document["rows"][0]["op"] in ("matmul", VectorAdd.kind)
