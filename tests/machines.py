@@ -82,7 +82,7 @@ def job(*calls: Call) -> Callable[[], Program]:
     """A program that makes `calls` and ends."""
 
     def program() -> Iterator[Call]:
-        for call in calls:  # not `yield from`: a tuple takes no answers
+        for call in calls:  # noqa: UP028  # a tuple takes no answers
             yield call
 
     return program  # type: ignore[return-value]

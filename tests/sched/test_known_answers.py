@@ -39,7 +39,9 @@ def joined(runs):
 @pytest.mark.parametrize("case", cases("ostep_sched_fifo_sjf_rr.json"))
 def test_ostep_fifo_sjf_rr(case):
     given = case["input"]
-    policy = {"FIFO": FCFS, "SJF": SJF, "RR": lambda: RoundRobin(int(given["quantum"] * SCALE))}[given["policy"]]
+    policy = {"FIFO": FCFS, "SJF": SJF, "RR": lambda: RoundRobin(int(given["quantum"] * SCALE))}[
+        given["policy"]
+    ]
     jobs = [task(str(j["id"]), round(j["length"] * SCALE)) for j in given["jobs"]]
     ran = execute(cores(policy, *jobs))
     lengths = {str(j["id"]): j["length"] for j in given["jobs"]}
@@ -50,7 +52,9 @@ def test_ostep_fifo_sjf_rr(case):
         assert t.waiting_ns / SCALE == pytest.approx(expected["wait"], abs=0.005)
         assert t.cpu_ns == round(lengths[name] * SCALE)
     if all(float(length).is_integer() for length in lengths.values()):
-        trace = [(t["t"] * SCALE, (t["t"] + t["ran"]) * SCALE, str(t["job"])) for t in case["expected"]["trace"]]
+        trace = [
+            (t["t"] * SCALE, (t["t"] + t["ran"]) * SCALE, str(t["job"])) for t in case["expected"]["trace"]
+        ]
         assert ran.runs == joined(trace)
 
 
@@ -99,7 +103,9 @@ BOOK = {
 }
 
 
-@pytest.mark.parametrize("case", [p for p in cases("textbook_known_answers.json") if "jobs" in p.values[0]["input"]])
+@pytest.mark.parametrize(
+    "case", [p for p in cases("textbook_known_answers.json") if "jobs" in p.values[0]["input"]]
+)
 def test_textbook(case):
     given, expected = case["input"], case["expected"]
     jobs = [task(j["id"], j["length"], at=j["arrival"], priority=j.get("priority", 0)) for j in given["jobs"]]
@@ -124,6 +130,7 @@ def test_textbook_stride():
 
 def test_edf_by_hand():
     """Liu and Layland's first example of a set that fixed priorities miss: C=2,T=5 and C=4,T=7 (U=0.97)."""
+
     def periodic(name, wcet, period):
         steps = [Compute(wcet), EndJob()] * 100
         return task(name, *steps, period_ns=period, jobs=70 // period)

@@ -182,6 +182,7 @@ def test_mlfq_starves_and_the_boost_cures_it():
 
 def test_gaming_pays_only_if_io_refills_the_quantum():
     """A gamer does I/O one unit before its quantum of 10 is over; the other never does."""
+
     def share(**parameters):
         gamer = task("gamer", *[c for _ in range(40) for c in (Compute(9), Io("disk"))])
         honest = task("honest", 400)
@@ -241,7 +242,9 @@ def periodic(name, wcet, period, jobs):
     return TaskSpec(name=name, program=program, period_ns=period, jobs=jobs)
 
 
-periodic_sets = st.lists(st.tuples(st.integers(1, 6), st.sampled_from([4, 6, 8, 12, 24])), min_size=1, max_size=4)
+periodic_sets = st.lists(
+    st.tuples(st.integers(1, 6), st.sampled_from([4, 6, 8, 12, 24])), min_size=1, max_size=4
+)
 
 
 def misses(policy, tasks_):
@@ -280,7 +283,8 @@ def test_the_same_file_gives_the_same_order_in_both_worlds(name, bursts, priorit
     both = list(zip(bursts, priorities, strict=False))
     processes = [task(f"T{i}", b, priority=p, deadline_ns=100 * p) for i, (b, p) in enumerate(both)]
     wanted = [
-        RequestSpec(name=f"T{i}", prompt=1, output=b, priority=p, deadline_ns=100 * p) for i, (b, p) in enumerate(both)
+        RequestSpec(name=f"T{i}", prompt=1, output=b, priority=p, deadline_ns=100 * p)
+        for i, (b, p) in enumerate(both)
     ]
     core = execute(cores(POLICIES[name], *processes))
     llm = execute(engine(POLICIES[name], *wanted, slots=1, token_budget=1, cost=(0.0, 1.0, 0.0)))

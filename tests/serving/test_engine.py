@@ -83,7 +83,10 @@ def test_rounding_each_iteration_by_itself_would_differ():
 
 
 @given(
-    st.sampled_from(sorted(POLICIES)), st.lists(requests, min_size=1, max_size=8), st.integers(1, 4), st.integers(0, 30)
+    st.sampled_from(sorted(POLICIES)),
+    st.lists(requests, min_size=1, max_size=8),
+    st.integers(1, 4),
+    st.integers(0, 30),
 )
 def test_what_every_iteration_must_keep(policy, workload, slots, more):
     """Token budget, slots, tokens conserved, first token after the prompt, no request twice in a batch."""
@@ -119,7 +122,9 @@ def test_rr_takes_turns_in_tokens():
 
 
 def test_a_boost_waits_for_the_end_of_the_iteration_too():
-    ran = execute(engine(lambda: MLFQ(quantum=4, boost=500), request("A", 1, 30), request("B", 1, 30), slots=1))
+    ran = execute(
+        engine(lambda: MLFQ(quantum=4, boost=500), request("A", 1, 30), request("B", 1, 30), slots=1)
+    )
     ends = {e.t for e in expand(ran.events) if isinstance(e, ev.Iterate)}
     ticks = ran.of(ev.Tick)
     assert ticks

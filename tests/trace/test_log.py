@@ -143,7 +143,9 @@ def test_same_scenario_and_seed_same_bytes_in_every_process():
     for hashseed in ("0", "4711"):
         path = ":".join([str(Path(__file__).parents[1]), *sys.path])
         env = {**os.environ, "PYTHONHASHSEED": hashseed, "PYTHONPATH": path}
-        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        )
         hashes.add(done.stdout)
     assert len(hashes) == 1
     assert len(hashes.pop().strip()) == 64

@@ -15,9 +15,7 @@ from llmos.trace.metrics import metrics, quantile
 from llmos.trace.report import document
 from llmos.trace.state import Mode, State, Status, check, fold
 
-COSTS = Costs(
-    context_switch_ns=10, syscall_ns=3, decision_ns=2, timer_ns=4, io_interrupt_ns=5, ipi_ns=1
-)
+COSTS = Costs(context_switch_ns=10, syscall_ns=3, decision_ns=2, timer_ns=4, io_interrupt_ns=5, ipi_ns=1)
 
 
 def test_costs_by_hand():
@@ -56,7 +54,17 @@ def test_two_cores_tell_each_other():
 
 def test_document_has_the_promised_keys():
     doc = document(execute(cores(FCFS, task("A", 10), task("B", 5, at=3))).outcome.state, "hash", runs=True)
-    assert set(doc) >= {"schema", "scenario", "seed", "log_sha256", "end_ns", "tasks", "cpus", "metrics", "runs"}
+    assert set(doc) >= {
+        "schema",
+        "scenario",
+        "seed",
+        "log_sha256",
+        "end_ns",
+        "tasks",
+        "cpus",
+        "metrics",
+        "runs",
+    }
     assert set(doc["tasks"][0]) >= {
         "name", "pid", "arrival_ns", "first_run_ns", "finish_ns", "response_ns", "turnaround_ns", "waiting_ns",
         "cpu_ns", "preemptions", "migrations", "deadline_misses",
@@ -74,7 +82,13 @@ def test_quantile_is_numpys(q, value):
     assert quantile([4, 1, 3, 2], q) == pytest.approx(value)
 
 
-@given(st.sampled_from(sorted(POLICIES)), st.lists(tasks, max_size=6), st.integers(1, 3), overheads, st.integers(0, 2))
+@given(
+    st.sampled_from(sorted(POLICIES)),
+    st.lists(tasks, max_size=6),
+    st.integers(1, 3),
+    overheads,
+    st.integers(0, 2),
+)
 def test_no_nanosecond_is_lost(policy, workload, count, costs, servers):
     """`execute` checks the invariants; the work done is the work asked for, whoever schedules it."""
     ran = execute(cores(POLICIES[policy], *workload, count=count, costs=costs, servers=servers))
@@ -93,7 +107,9 @@ def test_no_nanosecond_is_lost(policy, workload, count, costs, servers):
             assert t.cpu_ns + t.waiting_ns + t.blocked_ns == t.finish_ns - t.arrival_ns
 
 
-@given(st.sampled_from(sorted(POLICIES)), st.lists(tasks, min_size=1, max_size=5), st.integers(1, 2), st.data())
+@given(
+    st.sampled_from(sorted(POLICIES)), st.lists(tasks, min_size=1, max_size=5), st.integers(1, 2), st.data()
+)
 def test_a_state_can_be_built_in_two_parts(policy, workload, count, data):
     """fold(log up to k) and then the rest is the same as the whole at once."""
     events = execute(cores(POLICIES[policy], *workload, count=count)).events

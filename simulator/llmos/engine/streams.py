@@ -16,4 +16,4 @@ from random import Random
 def stream(seed: int, name: str) -> Random:
     """Return the stream called `name` of the run with this `seed`."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return Random(int.from_bytes(digest, "big"))  # noqa: S311  # a simulation, not a secret
+    return Random(int.from_bytes(digest, "big"))  # a simulation, not a secret

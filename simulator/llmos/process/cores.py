@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ class Core(Slot):
 class Cores:
     """All cores of a machine, on one ready queue, and the processes that run on them."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         sim: Simulation,
         log: Log,
@@ -149,7 +150,7 @@ class Cores:
     def begin(self, slot: Slot, overhead_ns: int) -> None:
         core: Core = slot  # type: ignore[assignment]  # these slots are cores
         now = self.sim.now
-        core.free_at = (core.free_at if core.free_at > now else now) + overhead_ns
+        core.free_at = (max(now, core.free_at)) + overhead_ns
         self._resume(core)
 
     def halt(self, slot: Slot) -> None:
@@ -191,11 +192,11 @@ class Cores:
         process: Process = core.task  # type: ignore[assignment]  # only called with a task
         process.last_cpu = core.cpu
         now = self.sim.now
-        start = core.start = core.free_at if core.free_at > now else now
+        start = core.start = max(now, core.free_at)
         left = core.quantum_left
         run = process.remaining
         if left is not None and left < run:
-            run = left if left > 0 else 0
+            run = max(0, left)
         core.alarm = self.sim.at(start + run, self.order.ended, self._ended, core)
 
     def _charge(self, core: Core) -> None:
@@ -230,13 +231,13 @@ class Cores:
         """Take the timer interrupt that ends a quantum."""
         cost = self.costs.timer_ns
         self.emit(ev.Interrupt(self.sim.now, core.cpu, reason="end of quantum", irq="timer", cost_ns=cost))
-        self._in_kernel(core, cost, lambda: self.dispatcher.expire(core))
+        if cost:
+            self._in_kernel(core, cost, partial(self.dispatcher.expire, core))
+        else:
+            self.dispatcher.expire(core)
 
     def _in_kernel(self, core: Core, cost_ns: int, then: Callable[[], None]) -> None:
         """Spend `cost_ns` in the kernel, with no preemption of this core, and then go on with `then`."""
-        if cost_ns == 0:
-            then()
-            return
         core.in_kernel = True
         core.free_at = max(core.free_at, self.sim.now) + cost_ns
         self.sim.at(core.free_at, self.order.ended, self._out_of_kernel, (core, then))
@@ -285,13 +286,13 @@ class Cores:
             cost = 0 if isinstance(call, EndJob) else self.costs.syscall_ns
             self.emit(ev.Syscall(self.sim.now, core.cpu, process.pid, name=name, cost_ns=cost))
             if cost:
-                self._in_kernel(core, cost, lambda cost=cost, call=call: self._after_syscall(core, process, call, cost))  # type: ignore[misc]
+                self._in_kernel(core, cost, partial(self._after_syscall, core, process, call, cost))
                 return
             if not self._perform(core, process, call):
                 return
         raise self._bad_program(process, f"it made {ZERO_TIME_CALLS:,} calls without spending any time")
 
-    def _after_syscall(self, core: Core, process: Process, call: Call, cost: int) -> None:
+    def _after_syscall(self, core: Core, process: Process, call: Call | None, cost: int) -> None:
         self._serve(core, process, cost)
         if self._perform(core, process, call):
             self._proceed(core, process)
@@ -432,7 +433,11 @@ class Cores:
 
     def blocked(self, most: int = 5) -> list[str]:
         """Name tasks that are blocked, and on what; at most `most` of them."""
-        waiting = (p for p in self.processes.values() if p.call is not None and not isinstance(p.call, Compute | Exit))
+        waiting = (
+            p
+            for p in self.processes.values()
+            if p.call is not None and not isinstance(p.call, Compute | Exit)
+        )
         return [f"{p.name} ({type(p.call).__name__.lower()})" for p in islice(waiting, most)]
 
     def _bad_program(self, process: Process, message: str) -> PolicyError:

@@ -148,7 +148,9 @@ class Dispatcher:
     def decide(self) -> None:
         """Fill the free slots, let newcomers preempt, and arm the policy's next tick."""
         free = [slot for slot in self.slots if slot.task is None]
-        if free:
+        if len(free) == 1:
+            self._fill_one(free[0])
+        elif free:
             self._fill(free)
         if self._newcomers:
             if self._preempts and self.ready:
@@ -159,6 +161,7 @@ class Dispatcher:
             self._arm_tick()
 
     def _fill(self, free: list[Slot]) -> None:
+        """Give the free slots to the tasks that the policy picks, each to its own if it just left it."""
         picks: dict[int, Task] = {}
         while self.ready and len(picks) < len(free):
             task = self._pick()
@@ -172,11 +175,24 @@ class Dispatcher:
         rest = iter(picks.values())
         for slot in free:
             if slot.task is None:
-                self._vacate(slot)
+                if slot.handed_back is not None:
+                    self._vacate(slot)
                 task = next(rest, None)
                 if task is not None:
                     self._place(slot, task)
             slot.local = False
+
+    def _fill_one(self, slot: Slot) -> None:
+        """Do the same for a single slot, which is the usual case and worth the speed."""
+        task = self._pick() if self.ready else None
+        if task is not None and task is slot.handed_back:
+            self._keep(slot, task)
+        else:
+            if slot.handed_back is not None:
+                self._vacate(slot)
+            if task is not None:
+                self._place(slot, task)
+        slot.local = False
 
     def _let_newcomers_preempt(self) -> None:
         self.processor.sync()
@@ -185,7 +201,7 @@ class Dispatcher:
             if pid not in self.ready or not slots:
                 continue
             newcomer, running = self.ready[pid], [slot.task for slot in slots.values() if slot.task]
-            victim = self.policy.preempts(newcomer, running, self.sim.now)
+            victim: object = self.policy.preempts(newcomer, running, self.sim.now)
             if victim is None:
                 continue
             if not isinstance(victim, Task) or victim.pid not in slots:
@@ -193,7 +209,7 @@ class Dispatcher:
             slot = slots[victim.pid]
             why = f"{newcomer.name} goes first: {self.policy.reason(newcomer, self.sim.now)}"
             self._hand_back(slot, Why.PREEMPTED, why)
-            self._fill([slot])
+            self._fill_one(slot)
         if not any(slot.in_kernel for slot in self.slots):
             self._newcomers.clear()  # else they ask again when the others have left the kernel
 
@@ -232,8 +248,8 @@ class Dispatcher:
 
     def _vacate(self, slot: Slot) -> None:
         """Log the preemption of a task that was handed back and not picked again for its slot."""
+        self.processor.halt(slot)
         if slot.handed_back is not None:
-            self.processor.halt(slot)
             self.emit(Preempt(self.sim.now, slot.cpu, slot.handed_back.pid, slot.why_back))
             slot.handed_back = None
 
@@ -260,7 +276,7 @@ class Dispatcher:
         self.policy.enqueue(task, why, self.sim.now)
 
     def _pick(self) -> Task | None:
-        task = self.policy.pick(self.sim.now)
+        task: object = self.policy.pick(self.sim.now)
         if task is None:
             return None
         if not isinstance(task, Task) or self.ready.pop(task.pid, None) is not task:
@@ -279,9 +295,8 @@ class Dispatcher:
         return quantum
 
     def _hand_back(self, slot: Slot, why: Why, reason: str) -> None:
-        task = self._leave(slot)
-        slot.handed_back, slot.why_back = task, reason
-        self._enqueue(task, why)
+        slot.handed_back, slot.why_back = self._leave(slot), reason
+        self._enqueue(slot.handed_back, why)
 
     def _leave(self, slot: Slot) -> Task:
         task, slot.task = slot.task, None

@@ -95,7 +95,7 @@ class Scheduler:
         """Take the task that runs next out of the ready queue and return it; None if there is none."""
         raise NotImplementedError
 
-    def quantum(self, task: Task, now: int) -> int | None:  # noqa: ARG002
+    def quantum(self, task: Task, now: int) -> int | None:
         """Return the service (at least 1) after which `task` must be handed back; None = no limit.
 
         Asked right after `pick`, and again when a tick has left the task where it is.
@@ -105,7 +105,7 @@ class Scheduler:
     def charge(self, task: Task, service: int, now: int) -> None:
         """Note that the running `task` has consumed `service` since it was last charged."""
 
-    def preempts(self, newcomer: Task, running: Sequence[Task], now: int) -> Task | None:  # noqa: ARG002
+    def preempts(self, newcomer: Task, running: Sequence[Task], now: int) -> Task | None:
         """Return the one of `running` that must make room for `newcomer`, which is in the queue; or None.
 
         Asked when a task arrives or wakes up and no slot is free.
@@ -115,18 +115,18 @@ class Scheduler:
     def remove(self, task: Task, why: Why, now: int) -> None:
         """Forget a running task that has BLOCKED (it will be back) or EXITED."""
 
-    def next_tick(self, now: int) -> int | None:  # noqa: ARG002
+    def next_tick(self, now: int) -> int | None:
         """Return the next time (after `now`) at which `tick` must be called; None if never."""
         return None
 
-    def tick(self, now: int) -> str:  # noqa: ARG002
+    def tick(self, now: int) -> str:
         """Reorder the queue because its time has come; return the reason for the log.
 
         Before the call every running task is handed back as PREEMPTED, so that the queue holds all.
         """
         return ""
 
-    def reason(self, task: Task, now: int) -> str:  # noqa: ARG002
+    def reason(self, task: Task, now: int) -> str:
         """Say why `task` is the one to run, in a few words for the log."""
         return "next in the ready queue"
 
@@ -147,13 +147,13 @@ class Ordered(Scheduler, ABC):
     def key(self, task: Task) -> int:
         """Return what the queue is ordered by; it must not change while the task waits."""
 
-    def enqueue(self, task: Task, why: Why, now: int) -> None:  # noqa: ARG002
+    def enqueue(self, task: Task, why: Why, now: int) -> None:
         heappush(self._ready, (self.key(task), task.arrival_ns, task.pid, task))
 
-    def pick(self, now: int) -> Task | None:  # noqa: ARG002
+    def pick(self, now: int) -> Task | None:
         return heappop(self._ready)[-1] if self._ready else None
 
-    def preempts(self, newcomer: Task, running: Sequence[Task], now: int) -> Task | None:  # noqa: ARG002
+    def preempts(self, newcomer: Task, running: Sequence[Task], now: int) -> Task | None:
         if not self.preemptive:
             return None
         worst = max(running, key=lambda task: (self.key(task), task.arrival_ns, task.pid))
@@ -161,7 +161,7 @@ class Ordered(Scheduler, ABC):
 
 
 def duration(ns: int) -> str:
-    """Write a time in nanoseconds with the largest unit that fits, at most 6 digits: 1_500_000 -> "1.5 ms"."""
+    """Write a time in nanoseconds in the largest unit that fits: 1_500_000 -> "1.5 ms"."""
     for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
         if abs(ns) >= size:
             return f"{ns / size:.6g} {unit}"

@@ -43,7 +43,7 @@ class MLFQ(Scheduler):
     Source: OSTEP ch. 8 and its homework's rules; skip-join: FastServe (NSDI'26).
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         levels: int = 3,
         quantum: Service | list[Service] = SLICE,
@@ -62,7 +62,7 @@ class MLFQ(Scheduler):
         self._queues: list[deque[Task]] = [deque() for _ in range(levels)]
         self._accounts: dict[int, _Account] = {}
 
-    def enqueue(self, task: Task, why: Why, now: int) -> None:  # noqa: ARG002
+    def enqueue(self, task: Task, why: Why, now: int) -> None:
         account = self._accounts.get(task.pid)
         if account is None:
             account = self._accounts[task.pid] = self._join(task)
@@ -77,7 +77,7 @@ class MLFQ(Scheduler):
         else:
             queue.append(task)
 
-    def pick(self, now: int) -> Task | None:  # noqa: ARG002
+    def pick(self, now: int) -> Task | None:
         for queue in self._queues:
             if queue:
                 task = queue.popleft()
@@ -85,18 +85,18 @@ class MLFQ(Scheduler):
                 return task
         return None
 
-    def quantum(self, task: Task, now: int) -> int:  # noqa: ARG002
+    def quantum(self, task: Task, now: int) -> int:
         return self._accounts[task.pid].left
 
-    def charge(self, task: Task, service: int, now: int) -> None:  # noqa: ARG002
+    def charge(self, task: Task, service: int, now: int) -> None:
         self._accounts[task.pid].left -= service
 
-    def preempts(self, newcomer: Task, running: Sequence[Task], now: int) -> Task | None:  # noqa: ARG002
+    def preempts(self, newcomer: Task, running: Sequence[Task], now: int) -> Task | None:
         lowest = max(running, key=lambda task: self._accounts[task.pid].level)
         mine, other = self._accounts[newcomer.pid], self._accounts[lowest.pid]
         return lowest if mine.level < other.level or (mine.level == other.level and mine.ahead) else None
 
-    def remove(self, task: Task, why: Why, now: int) -> None:  # noqa: ARG002
+    def remove(self, task: Task, why: Why, now: int) -> None:
         if why is Why.EXITED:
             del self._accounts[task.pid]
             return
@@ -110,7 +110,7 @@ class MLFQ(Scheduler):
     def next_tick(self, now: int) -> int | None:
         return (now // self._boost + 1) * self._boost if self._boost else None
 
-    def tick(self, now: int) -> str:  # noqa: ARG002
+    def tick(self, now: int) -> str:
         """Lift everybody to the top: those below come after those already there, lowest queue first."""
         top = self._queues[0]
         for queue in reversed(self._queues[1:]):
@@ -120,7 +120,7 @@ class MLFQ(Scheduler):
             self._refill(account, level=0)
         return "priority boost"
 
-    def reason(self, task: Task, now: int) -> str:  # noqa: ARG002
+    def reason(self, task: Task, now: int) -> str:
         account = self._accounts[task.pid]
         return f"highest level, {account.level}, with {task.amount(account.left)} of its quantum left"
 

@@ -48,12 +48,12 @@ class Priority(Scheduler):
         self._running[task.pid] = key - self._clock(now)
         return task
 
-    def preempts(self, newcomer: Task, running: Sequence[Task], now: int) -> Task | None:  # noqa: ARG002
+    def preempts(self, newcomer: Task, running: Sequence[Task], now: int) -> Task | None:
         worst = max(running, key=lambda task: (self._running[task.pid], task.arrival_ns, task.pid))
         gap = self._running[worst.pid] - newcomer.priority * self._step
         return worst if self._preemptive and gap >= self._step else None
 
-    def remove(self, task: Task, why: Why, now: int) -> None:  # noqa: ARG002
+    def remove(self, task: Task, why: Why, now: int) -> None:
         del self._running[task.pid]
 
     def next_tick(self, now: int) -> int | None:
@@ -62,10 +62,10 @@ class Priority(Scheduler):
             return None
         return max(self._ready[0][0] - max(self._running.values()) + self._step, now + 1)
 
-    def tick(self, now: int) -> str:  # noqa: ARG002
+    def tick(self, now: int) -> str:
         return "aging"
 
-    def reason(self, task: Task, now: int) -> str:  # noqa: ARG002
+    def reason(self, task: Task, now: int) -> str:
         climbed = task.priority - self._running.get(task.pid, task.priority * self._step) / self._step
         return f"priority {task.priority}" + (f", aged by {climbed:.1f} levels" if climbed else "")
 

@@ -22,17 +22,17 @@ class RoundRobin(Scheduler):
         self._quantum = quantum
         self._ready: deque[Task] = deque()
 
-    def enqueue(self, task: Task, why: Why, now: int) -> None:  # noqa: ARG002
+    def enqueue(self, task: Task, why: Why, now: int) -> None:
         if why is Why.PREEMPTED:
             self._ready.appendleft(task)
         else:
             self._ready.append(task)
 
-    def pick(self, now: int) -> Task | None:  # noqa: ARG002
+    def pick(self, now: int) -> Task | None:
         return self._ready.popleft() if self._ready else None
 
-    def quantum(self, task: Task, now: int) -> int:  # noqa: ARG002
+    def quantum(self, task: Task, now: int) -> int:
         return self._quantum
 
-    def reason(self, task: Task, now: int) -> str:  # noqa: ARG002
+    def reason(self, task: Task, now: int) -> str:
         return "its turn in the round"

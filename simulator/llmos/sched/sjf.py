@@ -16,5 +16,5 @@ class SJF(Ordered):
     def key(self, task: Task) -> int:
         return task.remaining
 
-    def reason(self, task: Task, now: int) -> str:  # noqa: ARG002
+    def reason(self, task: Task, now: int) -> str:
         return f"shortest burst, {task.amount(task.remaining)}"

@@ -18,5 +18,5 @@ class SRTF(Ordered):
     def key(self, task: Task) -> int:
         return task.remaining
 
-    def reason(self, task: Task, now: int) -> str:  # noqa: ARG002
+    def reason(self, task: Task, now: int) -> str:
         return f"least work left, {task.amount(task.remaining)}"

@@ -49,7 +49,7 @@ class Stride(Scheduler):
         self._heap: list[tuple[int, int, _Client]] = []
         self._present = 0
 
-    def enqueue(self, task: Task, why: Why, now: int) -> None:  # noqa: ARG002
+    def enqueue(self, task: Task, why: Why, now: int) -> None:
         client = self._client(task)
         if why in (Why.ARRIVAL, Why.WAKEUP):
             if not client.active:
@@ -62,7 +62,7 @@ class Stride(Scheduler):
             client.ready.append(task)
         heappush(self._heap, (client.pass_, client.order, client))
 
-    def pick(self, now: int) -> Task | None:  # noqa: ARG002
+    def pick(self, now: int) -> Task | None:
         # A client's entry goes stale when its pass grows or its tasks have all been picked.
         while self._heap:
             pass_, _, client = heappop(self._heap)
@@ -76,16 +76,16 @@ class Stride(Scheduler):
                 heappush(self._heap, (client.pass_, client.order, client))
         return None
 
-    def quantum(self, task: Task, now: int) -> int:  # noqa: ARG002
+    def quantum(self, task: Task, now: int) -> int:
         return self._quantum
 
-    def charge(self, task: Task, service: int, now: int) -> None:  # noqa: ARG002
+    def charge(self, task: Task, service: int, now: int) -> None:
         self._client(task).used += service
 
-    def remove(self, task: Task, why: Why, now: int) -> None:  # noqa: ARG002
+    def remove(self, task: Task, why: Why, now: int) -> None:
         self._client(task).active -= 1
 
-    def reason(self, task: Task, now: int) -> str:  # noqa: ARG002
+    def reason(self, task: Task, now: int) -> str:
         client = self._client(task)
         return f"smallest pass, {client.pass_ / STRIDE_1:.6g}, with {client.tickets} tickets"
 

@@ -53,7 +53,7 @@ class Batch:
 class Engine:
     """One accelerator that serves requests, as processor number `cpu`."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         sim: Simulation,
         log: Log,
@@ -128,7 +128,7 @@ class Engine:
             self._asked = True
             self.sim.at(self.sim.now, self.order.decide, self._next)
 
-    def begin(self, slot: Slot, overhead_ns: int) -> None:  # noqa: ARG002  # a batch changes for nothing
+    def begin(self, slot: Slot, overhead_ns: int) -> None:  # a batch changes for nothing
         if slot.task:
             self._members[slot.task.pid] = slot
 

@@ -199,8 +199,8 @@ class End(Event, tag="end"):
 
 
 KINDS: tuple[type[Event], ...] = (
-    Run, Arrive, Dispatch, Renew, Preempt, Yield, Block, Wake, Exit, Syscall, Interrupt, Tick, IoStart, IoDone,
-    Release, Complete, Miss, Iterate, FirstToken, End,
+    Run, Arrive, Dispatch, Renew, Preempt, Yield, Block, Wake, Exit, Syscall, Interrupt, Tick, IoStart,
+    IoDone, Release, Complete, Miss, Iterate, FirstToken, End,
 )  # fmt: skip
 
 

@@ -54,6 +54,13 @@ def _iterations(run: Iterate, cost: Cost) -> Iterator[Iterate]:
     for j in range(run.first, run.first + run.count):
         end = iteration_ends(run.anchor, j, tokens, run.context, cost)
         yield Iterate(
-            end, run.cpu, start=start, anchor=run.anchor, first=j, context=run.context, prefill=run.prefill, decode=run.decode
-        )  # fmt: skip
+            end,
+            run.cpu,
+            start=start,
+            anchor=run.anchor,
+            first=j,
+            context=run.context,
+            prefill=run.prefill,
+            decode=run.decode,
+        )
         start = end

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Sink = Callable[[list[Event], bytes], None]
 
 _encode = msgspec.json.Encoder().encode_lines
-_decode = msgspec.json.Decoder(Union[KINDS]).decode  # type: ignore[valid-type]
+_decode = msgspec.json.Decoder(Union[KINDS]).decode  # noqa: UP007  # a union of a tuple
 
 
 class Log:
@@ -105,7 +105,9 @@ def read(path: str | Path) -> Iterator[Event]:
             raise LogError("a log begins with one line of kind run", file=path, line=number)
         yield event
     if number == 0:
-        raise LogError("the file is empty", file=path, hint="write a log with: llmos run FILE --log NAME.jsonl")
+        raise LogError(
+            "the file is empty", file=path, hint="write a log with: llmos run FILE --log NAME.jsonl"
+        )
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -121,7 +123,9 @@ def _lines(path: Path) -> Iterator[bytes]:
     except (EOFError, zlib.error, gzip.BadGzipFile):
         return  # the last member is incomplete
     except FileNotFoundError as error:
-        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")]) if path.parent.is_dir() else ""
+        near = (
+            did_you_mean(path.name, [p.name for p in path.parent.glob("*")]) if path.parent.is_dir() else ""
+        )
         raise LogError("there is no such file", file=path, hint=near) from error
     except OSError as error:
         raise LogError(f"cannot read it: {error.strerror}", file=path) from error

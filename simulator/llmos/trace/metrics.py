@@ -45,7 +45,7 @@ def ttft_ns(task: TaskState) -> int | None:
 
 def tpot_ns(task: TaskState) -> float | None:
     """Return the mean time per output token after the first, of a finished request."""
-    if task.finish_ns is None or task.first_token_ns is None or task.output < 2:  # noqa: PLR2004
+    if task.finish_ns is None or task.first_token_ns is None or task.output < 2:
         return None
     return (task.finish_ns - task.first_token_ns) / (task.output - 1)
 

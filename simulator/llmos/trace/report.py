@@ -60,9 +60,14 @@ def _task(task: TaskState) -> dict[str, Any]:
         }
     if task.jobs:
         out["jobs"] = [
-            {"release_ns": j.release_ns, "finish_ns": j.finish_ns, "deadline_ns": j.deadline_ns, "missed": j.missed}
+            {
+                "release_ns": j.release_ns,
+                "finish_ns": j.finish_ns,
+                "deadline_ns": j.deadline_ns,
+                "missed": j.missed,
+            }
             for j in task.jobs
-        ]  # fmt: skip
+        ]
     return out
 
 

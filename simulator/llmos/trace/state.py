@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from llmos.trace import events as ev
 from llmos.trace.expand import tokens_of
@@ -158,7 +158,7 @@ class State:
             self._violated(event, f"time runs backwards, from {self.now}")
         self.now = event.t
         self.events += 1
-        _APPLY[type(event)](self, event)
+        self._on[type(event)](self, event)
 
     def advance(self, t: int) -> None:
         """Account all time up to `t` (ns, not before now), as if nothing happened until then."""
@@ -172,6 +172,8 @@ class State:
 
     def _account(self, processor: ProcessorState, t: int) -> None:
         """Say what `processor` spent its time on up to `t`."""
+        if processor.since_ns == t:
+            return
         while processor.overhead and processor.since_ns < t:
             end, mode = processor.overhead[0]
             stop = min(end, t)
@@ -202,9 +204,8 @@ class State:
 
     def _overhead(self, processor: ProcessorState, cost_ns: int, mode: Mode) -> None:
         """Let `processor` spend `cost_ns` in `mode` as soon as it is done with what it has."""
-        if cost_ns:
-            start = max(self.now, processor.overhead[-1][0] if processor.overhead else 0)
-            processor.overhead.append((start + cost_ns, mode))
+        start = max(self.now, processor.overhead[-1][0] if processor.overhead else 0)
+        processor.overhead.append((start + cost_ns, mode))
 
     def _move(self, event: ev.Event, allowed: Status, to: Status) -> TaskState | None:
         task = self.tasks.get(event.task)
@@ -258,8 +259,10 @@ class State:
             return
         if len(processor.running) >= processor.slots:
             self._violated(event, f"all {processor.slots} slots of processor {processor.id} are taken")
-        self._overhead(processor, event.decision_ns, Mode.KERNEL)
-        self._overhead(processor, event.switch_ns, Mode.SWITCH)
+        if event.decision_ns:
+            self._overhead(processor, event.decision_ns, Mode.KERNEL)
+        if event.switch_ns:
+            self._overhead(processor, event.switch_ns, Mode.SWITCH)
         processor.switches += processor.last != task.pid
         processor.last = task.pid
         processor.running[task.pid] = task
@@ -270,7 +273,8 @@ class State:
     def _renew(self, event: ev.Renew) -> None:
         processor = self.processors[event.cpu]
         self._account(processor, event.t)
-        self._overhead(processor, event.decision_ns, Mode.KERNEL)
+        if event.decision_ns:
+            self._overhead(processor, event.decision_ns, Mode.KERNEL)
         if event.task not in processor.running:
             self._violated(event, f"task {event.task} does not run there")
 
@@ -315,8 +319,9 @@ class State:
 
     def _kernel_work(self, event: ev.Event, cost_ns: int) -> None:
         processor = self.processors[event.cpu]
-        self._account(processor, event.t)
-        self._overhead(processor, cost_ns, Mode.KERNEL)
+        if cost_ns:
+            self._account(processor, event.t)
+            self._overhead(processor, cost_ns, Mode.KERNEL)
 
     def _release(self, event: ev.Release) -> None:
         self.tasks[event.task].jobs.append(JobState(event.job, event.t, event.deadline))
@@ -350,29 +355,28 @@ class State:
     def _nothing(self, event: ev.Event) -> None:
         """Let an event pass that says why things happen but changes no state."""
 
-
-_APPLY: dict[type[ev.Event], Callable[[State, Any], None]] = {
-    ev.Run: State._run,
-    ev.Arrive: State._arrive,
-    ev.Dispatch: State._dispatch,
-    ev.Renew: State._renew,
-    ev.Preempt: State._preempt,
-    ev.Yield: State._yield,
-    ev.Block: State._block,
-    ev.Wake: State._wake,
-    ev.Exit: State._exit,
-    ev.Syscall: State._syscall,
-    ev.Interrupt: State._interrupt,
-    ev.Tick: State._nothing,
-    ev.IoStart: State._nothing,
-    ev.IoDone: State._nothing,
-    ev.Release: State._release,
-    ev.Complete: State._complete,
-    ev.Miss: State._miss,
-    ev.Iterate: State._iterate,
-    ev.FirstToken: State._first_token,
-    ev.End: State._end,
-}
+    _on: ClassVar[dict[type[ev.Event], Callable[[State, Any], None]]] = {
+        ev.Run: _run,
+        ev.Arrive: _arrive,
+        ev.Dispatch: _dispatch,
+        ev.Renew: _renew,
+        ev.Preempt: _preempt,
+        ev.Yield: _yield,
+        ev.Block: _block,
+        ev.Wake: _wake,
+        ev.Exit: _exit,
+        ev.Syscall: _syscall,
+        ev.Interrupt: _interrupt,
+        ev.Tick: _nothing,
+        ev.IoStart: _nothing,
+        ev.IoDone: _nothing,
+        ev.Release: _release,
+        ev.Complete: _complete,
+        ev.Miss: _miss,
+        ev.Iterate: _iterate,
+        ev.FirstToken: _first_token,
+        ev.End: _end,
+    }
 
 
 def check(state: State) -> list[str]:
