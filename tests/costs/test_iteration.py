@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmos.costs.iteration import SHAPES, IterationCost, fit_iteration, model_shape, operations
+from llmos.costs.iteration import SHAPES, IterationCost, _fit, fit_iteration, model_shape, operations
 from llmos.costs.model import CostModel
 from llmos.costs.profile import load_profile
 from llmos.errors import ProfileError
@@ -92,6 +92,22 @@ def test_every_shape_has_a_finite_law_whose_interval_holds_its_own_sums(profile,
         total += 6 * shape.layers * costs.profile.launch_s
         assert abs(law.seconds(count, 0) / total - 1) <= law.worst + 1e-9
         assert law.low * law.seconds(count, 0) <= total <= law.high * law.seconds(count, 0)
+
+
+seconds = st.floats(1e-3, 1.0)
+
+
+@given(st.lists(seconds, min_size=5, max_size=5), seconds, seconds)
+def test_no_other_line_is_nearer_in_relative_error(sums, other_base, other_slope):
+    tokens = (1, 2, 8, 32, 100)
+
+    def distance(base, slope):
+        return sum(((base + slope * x - y) / y) ** 2 for x, y in zip(tokens, sums, strict=True))
+
+    base, slope = _fit(tokens, sums)
+    assert min(base, slope) >= 0
+    for a, b in ((other_base, other_slope), (base * 1.01, slope), (base, slope * 1.01), (other_base, 0.0)):
+        assert distance(base, slope) <= distance(a, b) * (1 + 1e-9)
 
 
 def test_coefficients_have_nine_digits():

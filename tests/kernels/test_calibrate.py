@@ -228,6 +228,15 @@ def test_what_is_too_slow_or_not_there_is_left_out_with_a_note():
     ]
 
 
+def test_what_is_larger_than_the_too_slow_is_not_even_tried():
+    class SlowRecording(Recording, Slow):
+        pass
+
+    device = SlowRecording()
+    rounds_of(device, [Matmul(m, 64, 64, "bf16") for m in (1, 8, 64, 128, 256)])
+    assert max(op.dims[0] for op in device.heard) == 64
+
+
 def test_a_device_on_which_nothing_is_fast_enough_is_told():
     class Hopeless(NullDevice):
         def sample(self, op):

@@ -58,7 +58,7 @@ class Matmul:
     kind: ClassVar[str] = "matmul"
 
     def __post_init__(self) -> None:
-        _check(self)
+        _check(self.kind, self.dtype, m=self.m, k=self.k, n=self.n)
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -85,7 +85,7 @@ class VectorAdd:
     kind: ClassVar[str] = "vector_add"
 
     def __post_init__(self) -> None:
-        _check(self)
+        _check(self.kind, self.dtype, n=self.n)
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -127,11 +127,9 @@ def show_op(op: Op) -> str:
     return f"{op.kind} {'x'.join(map(str, op.dims))} {op.dtype}"
 
 
-def _check(op: Matmul | VectorAdd) -> None:
-    for field in fields(op):
-        value = getattr(op, field.name)
-        if field.name == "dtype":
-            if not isinstance(value, str) or value not in DTYPE_BYTES:
-                raise ProfileError(f"unknown dtype {value!r}", hint=f"there are: {', '.join(DTYPE_BYTES)}")
-        elif type(value) is not int or not 1 <= value <= LARGEST:
-            raise ProfileError(f"{op.kind}: {field.name} is a whole number from 1 to 2**40, not {value!r}")
+def _check(kind: str, dtype: object, **sizes: object) -> None:
+    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+        raise ProfileError(f"unknown dtype {dtype!r:.40}", hint=f"there are: {', '.join(DTYPE_BYTES)}")
+    for name, size in sizes.items():
+        if type(size) is not int or not 1 <= size <= LARGEST:
+            raise ProfileError(f"{kind}: {name} is a whole number from 1 to 2**40, not {size!r:.40}")
