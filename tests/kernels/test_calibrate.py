@@ -224,7 +224,7 @@ def test_what_is_too_slow_or_not_there_is_left_out_with_a_note():
     assert kept == [("bf16", 1), ("bf16", 8), ("fp32", 1), ("fp32", 8), ("fp32", 64), ("fp32", 512)]
     assert rounds.notes == [
         "fp16 left out: this device has no fp16",
-        "bf16: 2 operations too slow for the budget, from matmul 64x64x64 bf16 up",
+        "left out as too slow for the budget: 2 of matmul bf16, from matmul 64x64x64 bf16 up",
     ]
 
 

@@ -145,12 +145,12 @@ def _seven_digits(value: float) -> float:
 
 
 def _left_out(ops: Iterable[Op]) -> list[str]:
-    """One note per dtype for operations that the budget has no room for."""
-    by_dtype: dict[str, list[Op]] = {}
+    """One note per kind and dtype for operations that the budget has no room for."""
+    groups: dict[tuple[str, str], list[Op]] = {}
     for op in ops:
-        by_dtype.setdefault(op.dtype, []).append(op)
+        groups.setdefault((op.kind, op.dtype), []).append(op)
     return [
-        f"{dtype}: {len(slow)} operations too slow for the budget, from "
-        f"{show_op(min(slow, key=lambda op: op.flops))} up"
-        for dtype, slow in by_dtype.items()
+        f"left out as too slow for the budget: {len(slow)} of {kind} {dtype}, "
+        f"from {show_op(min(slow, key=lambda op: op.flops))} up"
+        for (kind, dtype), slow in groups.items()
     ]
