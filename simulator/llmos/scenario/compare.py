@@ -8,8 +8,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
+
+from llmos.errors import LlmosError
+from llmos.scenario.build import Choice, build, policy_of, worlds
+from llmos.scenario.machine import Outcome, run
+from llmos.scenario.policies import label
+from llmos.scenario.source import Findings, Scenario
+from llmos.trace.metrics import QUANTITIES, WORLDS, metrics, samples
 
 # Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom (any statistics textbook).
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145,
@@ -58,3 +66,65 @@ class Comparison:
     profile: str
     seeds: list[int]
     columns: list[Column]
+
+
+def compare(
+    scenario: Scenario,
+    schedulers: Sequence[Choice] | None = None,
+    seeds: Sequence[int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    profile: str | None = None,
+) -> Comparison:
+    """Run `scenario` with each scheduler and seed; what is left out is as its [compare] says.
+
+    `progress` gets the runs that are done and their total. Raises ScenarioError when a scheduler does
+    not fit, and LlmosError when a run does not do what it set out to do.
+    """
+    plan = scenario.model.compare
+    if schedulers is None:
+        schedulers = plan.schedulers if plan else []
+    if seeds is None:
+        seeds = range(scenario.seed, scenario.seed + (plan.seeds if plan else 1))
+    if not schedulers or not seeds:
+        raise LlmosError(
+            "there is nothing to compare",
+            file=scenario.file,
+            hint="name schedulers, or give the scenario a [compare]",
+        )
+    _fit(scenario, schedulers)
+    source = ""
+    columns = [Column(label(choice)) for choice in schedulers]
+    done = 0
+    for choice, column in zip(schedulers, columns, strict=True):
+        for seed in seeds:
+            spec = build(scenario, seed=seed, scheduler=choice, profile=profile)
+            outcome = run(spec, keep_spans=False)
+            if not outcome.ok:
+                raise LlmosError(f"{column.scheduler} with seed {seed}: {outcome.reason}", file=scenario.file)
+            _add(column, outcome)
+            source = spec.profile
+            done += 1
+            if progress:
+                progress(done, len(schedulers) * len(seeds))
+    return Comparison(scenario.name, scenario.question, source, list(seeds), columns)
+
+
+def _fit(scenario: Scenario, schedulers: Sequence[Choice]) -> None:
+    """Try all schedulers before the first long run; raises ScenarioError with all their problems."""
+    findings = Findings(scenario.file, scenario.lines)
+    for choice in schedulers:
+        for world in worlds(scenario):
+            policy_of(scenario, choice, world, ("schedulers",), findings)
+    findings.raise_any()
+
+
+def _add(column: Column, outcome: Outcome) -> None:
+    column.hashes.append(outcome.log_sha256)
+    for name, value in metrics(outcome.state).items():
+        column.values.setdefault(name, []).append(value)
+    for world in WORLDS.values():
+        for quantity in QUANTITIES:
+            found = samples(outcome.state, world, quantity)
+            if found:
+                column.samples.setdefault(f"{world}.{quantity}", []).extend(found)

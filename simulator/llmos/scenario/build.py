@@ -1,0 +1,170 @@
+"""From a scenario to a machine.
+
+- `build` resolves policies and programs, draws the workloads, reads traces and looks costs up. All
+  problems are raised at once, each at its place in the file.
+- The same scenario and seed give the same machine; another scheduler gets the very same work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmos.costs.iteration import fit_iteration, model_shape
+from llmos.costs.model import CostModel
+from llmos.costs.profile import Profile, load_profile
+from llmos.engine.simulation import FOREVER
+from llmos.errors import ProfileError, ScenarioError
+from llmos.process.dispatcher import Costs
+from llmos.scenario import policies, positions
+from llmos.scenario.machine import CpuSpec, DeviceSpec, EngineSpec, MachineSpec, PolicySpec
+from llmos.scenario.model import Cpu, Engine
+from llmos.scenario.policies import World
+from llmos.scenario.programs import DEFAULT_DEVICE, Programs
+from llmos.scenario.source import Findings, Scenario
+from llmos.scenario.work import Work, gather
+from llmos.trace.expand import Cost
+
+Choice = str | Mapping[str, Any]
+
+
+def build(
+    scenario: Scenario,
+    *,
+    seed: int | None = None,
+    scheduler: Choice | None = None,
+    profile: str | None = None,
+) -> MachineSpec:
+    """The machine that a scenario describes, and its work.
+
+    `seed` and `profile` stand in place of the scenario's own; `scheduler` replaces the policies of
+    the cores and of the engine alike. Raises ScenarioError with all problems.
+    """
+    model = scenario.model
+    findings = Findings(scenario.file, scenario.lines)
+    programs = Programs(scenario, findings)
+    seed = model.seed if seed is None else seed
+    work = gather(scenario, seed, programs, findings)
+    costs, source = _costs(model.profile if profile is None else profile, findings)
+    _price(work, costs, findings)
+    cpu, engine = _cpu(scenario, scheduler, findings), _engine(scenario, scheduler, costs, findings)
+    findings.raise_any()
+    return MachineSpec(
+        scenario=scenario.name,
+        question=model.question,
+        seed=seed,
+        convention=model.convention,
+        profile=source or ("given in the scenario" if engine else ""),
+        cpu=cpu,
+        engine=engine,
+        devices=_devices(scenario, programs),
+        tasks=work.tasks,
+        requests=work.requests,
+        until_ns=model.until or FOREVER,
+        max_events=model.max_events,
+        cost_model=costs,
+    )
+
+
+def policy_of(
+    scenario: Scenario, choice: Choice, world: World, path: positions.Path, findings: Findings
+) -> PolicySpec | None:
+    """The policy that `choice`, which stands at `path`, means in `world`; None if it has problems."""
+    try:
+        return policies.policy_spec(choice, world, folder=scenario.folder, tick_ns=scenario.model.tick)
+    except ScenarioError as error:
+        findings.add_error(path, error)
+        return None
+
+
+def worlds(scenario: Scenario) -> list[World]:
+    """The worlds that a scenario has: cores, an engine, or both."""
+    model = scenario.model
+    has_tasks = bool(model.task) or any(workload.kind == "task" for workload in model.workload)
+    has: dict[World, bool] = {"cpu": model.cpu is not None or has_tasks, "engine": model.engine is not None}
+    return [world for world, there in has.items() if there]
+
+
+def _cpu(scenario: Scenario, scheduler: Choice | None, findings: Findings) -> CpuSpec | None:
+    if "cpu" not in worlds(scenario):
+        return None
+    cpu = scenario.model.cpu or Cpu()
+    path: positions.Path = ("cpu", "scheduler") if scheduler is None else ("scheduler",)
+    policy = policy_of(scenario, scheduler or cpu.scheduler, "cpu", path, findings)
+    costs = Costs(**{f"{name}_ns": ns for name, ns in cpu.costs})
+    return CpuSpec(policy=policy, count=cpu.count, costs=costs) if policy else None
+
+
+def _engine(
+    scenario: Scenario, scheduler: Choice | None, costs: CostModel | None, findings: Findings
+) -> EngineSpec | None:
+    engine = scenario.model.engine
+    if engine is None:
+        return None
+    path: positions.Path = ("engine", "scheduler") if scheduler is None else ("scheduler",)
+    policy = policy_of(scenario, scheduler or engine.scheduler, "engine", path, findings)
+    cost = _iteration_cost(engine, costs, findings)
+    if policy is None or cost is None:
+        return None
+    return EngineSpec(policy=policy, cost=cost, slots=engine.slots, token_budget=engine.token_budget)
+
+
+def _iteration_cost(engine: Engine, costs: CostModel | None, findings: Findings) -> Cost | None:
+    """The law of an iteration's time in ns: given, or fitted to a model's operations."""
+    if engine.cost is not None:
+        return engine.cost.base, engine.cost.per_token, engine.cost.per_context_token
+    path = ("engine", "model")
+    if costs is None:
+        findings.add(
+            path, "a model's costs come from a profile", hint='add profile = "reference-cpu" at the top'
+        )
+        return None
+    try:
+        law = fit_iteration(costs, model_shape(engine.model or "", engine.dtype))
+    except ProfileError as error:
+        findings.add_error(path, error)
+        return None
+    return law.base_s * 1e9, law.per_token_s * 1e9, law.per_context_s * 1e9
+
+
+def _devices(scenario: Scenario, programs: Programs) -> list[DeviceSpec]:
+    devices = [
+        DeviceSpec(name=d.name, service_ns=d.service, servers=d.servers) for d in scenario.model.device
+    ]
+    if programs.uses_default_device and DEFAULT_DEVICE not in programs.devices:
+        devices.append(DeviceSpec(name=DEFAULT_DEVICE, service_ns=0, servers=0))
+    return devices
+
+
+def _costs(name: str | None, findings: Findings) -> tuple[CostModel | None, str]:
+    """The cost model of the profile called `name`, and its source in words."""
+    if name is None:
+        return None, ""
+    try:
+        profile = load_profile(name)
+    except ProfileError as error:
+        findings.add_error(("profile",), error)
+        return None, ""
+    return CostModel(profile), _source(profile)
+
+
+def _source(profile: Profile) -> str:
+    """The profile's standing and its errors, for captions."""
+    errors = [
+        f"{method} {spread.median:.1%} (p95 {spread.p95:.1%})" for method, spread in profile.holdout.items()
+    ]
+    return profile.provenance + (f"; error: {', '.join(errors)}" if errors else "")
+
+
+def _price(work: Work, costs: CostModel | None, findings: Findings) -> None:
+    """See to it that every kernel operation has a price."""
+    for op, path in work.ops.items():
+        if costs is None:
+            if not any(problem.key == "profile" for problem in findings.problems):
+                hint = 'add profile = "reference-cpu" at the top'
+                findings.add(path, "the time of a kernel operation comes from a profile", hint=hint)
+            return
+        try:
+            costs.predict(op)
+        except ProfileError as error:
+            findings.add_error(path, error)

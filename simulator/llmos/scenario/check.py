@@ -1,0 +1,122 @@
+"""What is wrong with a scenario that no table can tell by itself.
+
+- Policies and their parameters, programs, devices, names, trace files, metrics: all are looked up.
+- Nothing is drawn, timed or run, so that a check is quick; `build` finds the rest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from llmos.errors import did_you_mean
+from llmos.scenario import positions
+from llmos.scenario.build import policy_of, worlds
+from llmos.scenario.model import TaskWorkload
+from llmos.scenario.policies import World
+from llmos.scenario.programs import Programs
+from llmos.scenario.source import Findings, Scenario
+from llmos.scenario.work import task_code
+from llmos.trace.metrics import QUANTITIES, WORLDS
+
+STATISTICS: Final = ("mean", "p50", "p95", "max")
+TOTALS: Final = (
+    "tasks", "finished", "preemptions", "migrations", "deadline_misses", "switches", "throughput_per_s",
+    "utilisation", "overhead", "tokens_per_s",
+)  # fmt: skip
+
+
+def check(scenario: Scenario) -> None:
+    """Look for problems between the tables of a scenario, and between it and the files it names.
+
+    Raises ScenarioError with all of them.
+    """
+    findings = Findings(scenario.file, scenario.lines)
+    _there_is_work(scenario, findings)
+    _names(scenario, findings)
+    _work(scenario, findings)
+    _policies(scenario, findings)
+    findings.raise_any()
+
+
+def metric_names(scenario_worlds: list[World]) -> list[str]:
+    """The names of all numbers that a run may yield; see `llmos.trace.metrics`."""
+    prefixes = {"cpu": WORLDS["process"], "engine": WORLDS["request"]}
+    quantities = [
+        f"{name}_{statistic}{unit}" for name, (_, unit) in QUANTITIES.items() for statistic in STATISTICS
+    ]
+    return [f"{prefixes[world]}.{name}" for world in scenario_worlds for name in (*quantities, *TOTALS)]
+
+
+def _there_is_work(scenario: Scenario, findings: Findings) -> None:
+    model = scenario.model
+    if not (model.task or model.request or model.workload):
+        findings.add((), "there is nothing to run", hint="add a [[task]], a [[request]] or a [[workload]]")
+    if model.engine is None:
+        requests: list[positions.Path] = [("request", 0)] if model.request else []
+        requests += [("workload", i) for i, w in enumerate(model.workload) if w.kind == "request"]
+        if requests:
+            hint = 'add [engine] with cost = { base = "5 ms", per_token = "20 us" }'
+            findings.add(requests[0], "a request needs an engine to run on", hint=hint)
+
+
+def _names(scenario: Scenario, findings: Findings) -> None:
+    model = scenario.model
+    for tables in (("task", "request", "workload"), ("device",)):
+        seen: set[str] = set()
+        for table in tables:
+            for i, item in enumerate(getattr(model, table)):
+                if item.name in seen:
+                    findings.add(
+                        (table, i, "name"), f'the name "{item.name}" is taken', hint="give it another"
+                    )
+                if item.name is not None:
+                    seen.add(item.name)
+
+
+def _work(scenario: Scenario, findings: Findings) -> None:
+    model = scenario.model
+    programs = Programs(scenario, findings)
+    for i, task in enumerate(model.task):
+        task_code(task, ("task", i), programs)
+        if task.period is not None and task.jobs is None and model.until is None:
+            hint = "give the task `jobs`, or the scenario `until`"
+            findings.add(("task", i, "period"), "its jobs would never end", hint=hint)
+    for i, workload in enumerate(model.workload):
+        path = ("workload", i)
+        if isinstance(workload, TaskWorkload):
+            if workload.program is not None:
+                programs.choice(workload.program, (*path, "program"))
+            else:
+                programs.burst(1, workload.io, path)
+        if workload.trace is not None:
+            _trace(scenario.folder / workload.trace, (*path, "trace"), findings)
+
+
+def _trace(trace: Path, path: positions.Path, findings: Findings) -> None:
+    try:
+        there, beside = trace.is_file(), [file.name for file in trace.parent.glob("*")]
+    except (OSError, ValueError):  # a name that no file can have
+        there, beside = False, []
+    if not there:
+        hint = did_you_mean(trace.name, beside) or "a relative path starts at the scenario's folder"
+        findings.add(path, f"there is no trace file {str(trace)[:200]!r}", hint=hint)
+
+
+def _policies(scenario: Scenario, findings: Findings) -> None:
+    model = scenario.model
+    here = worlds(scenario)
+    if model.cpu is not None:
+        policy_of(scenario, model.cpu.scheduler, "cpu", ("cpu", "scheduler"), findings)
+    if model.engine is not None:
+        policy_of(scenario, model.engine.scheduler, "engine", ("engine", "scheduler"), findings)
+    if model.compare is None:
+        return
+    for i, choice in enumerate(model.compare.schedulers):
+        for world in here:
+            policy_of(scenario, choice, world, ("compare", "schedulers", i), findings)
+    known = metric_names(here)
+    for i, name in enumerate(model.compare.metrics):
+        if name not in known:
+            hint = did_you_mean(name, known) or "write world.quantity_statistic, as in cpu.turnaround_mean_ns"
+            findings.add(("compare", "metrics", i), f'there is no metric "{name[:60]}" here', hint=hint)

@@ -1,0 +1,213 @@
+"""Programs of a scenario: from lists of steps, named programs and Python functions to generators.
+
+- A list of steps is compiled once to system calls; a task then only walks over them.
+- A program that forks itself, directly or in a circle, would never end: there are no conditions in
+  a list of steps. It is refused, and so all descendants of a task can be counted before a run.
+- A Python function (path.py:function) is called without arguments and must return a generator; what
+  goes wrong in it is a PolicyError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import GeneratorType
+
+from llmos import plugins
+from llmos.costs.ops import Matmul, Op, VectorAdd
+from llmos.errors import LlmosError, PolicyError, did_you_mean
+from llmos.process import program as calls
+from llmos.process.program import Call, Compute, EndJob, Fork, Io, Sleep, Wait, Work, YieldCpu
+from llmos.scenario import model, positions
+from llmos.scenario.model import BurstIo, Step
+from llmos.scenario.source import Findings, Scenario
+
+DEFAULT_DEVICE = "io"
+"""The device of I/O that names none: it serves everybody at once."""
+
+Compiled = list["Call | tuple[int, Compiled]"]
+"""Calls in order; (n, calls) is a loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A program that can be started any number of times.
+
+    `processes` counts the process itself and all its descendants; `ops` are the kernel operations
+    that it runs, with the places where the scenario asks for them.
+    """
+
+    start: Callable[[], calls.Program]
+    processes: int = 1
+    ops: Mapping[Op, positions.Path] = field(default_factory=dict)
+
+    def periodic(self) -> Code:
+        """The same work again and again, as jobs of a periodic task."""
+        start = self.start
+
+        def forever() -> calls.Program:
+            while True:
+                yield from start()
+                yield EndJob()
+
+        return Code(forever, self.processes, self.ops)
+
+
+class Programs:
+    """The programs of one scenario; what is wrong with them goes to `findings`."""
+
+    def __init__(self, scenario: Scenario, findings: Findings) -> None:
+        self.scenario = scenario
+        self.findings = findings
+        self.devices = {device.name for device in scenario.model.device}
+        self.uses_default_device = False
+        self._named: dict[str, Code] = {}
+        self._functions: dict[str, Code] = {}
+        self._open: list[str] = []
+        for name in scenario.model.programs:
+            self.named(name, ("programs", name))
+
+    def choice(self, value: str | list[Step], path: positions.Path) -> Code:
+        """The code of a `program` key: steps, a name, or path.py:function."""
+        if isinstance(value, list):
+            return self.steps(value, path)
+        if value.endswith(".py") or ".py:" in value:
+            return self._function(value, path)
+        return self.named(value, path)
+
+    def named(self, name: str, path: positions.Path) -> Code:
+        """The code of a program of [programs]; `path` is where it is asked for."""
+        if name in self._open:
+            circle = " -> ".join([*self._open[self._open.index(name) :], name])
+            self.findings.add(path, f"the program forks itself for ever: {circle}", hint="break the circle")
+            return _NOTHING
+        if name not in self._named:
+            program = self.scenario.model.programs.get(name)
+            if program is None:
+                known = list(self.scenario.model.programs)
+                hint = (
+                    did_you_mean(name, known)
+                    or f'write it under [programs.{name}], as steps = [{{ compute = "5 ms" }}]'
+                )
+                self.findings.add(path, f'there is no program "{name}"', allowed=tuple(known), hint=hint)
+                return _NOTHING
+            self._open.append(name)
+            self._named[name] = self.steps(program.steps, ("programs", name, "steps"))
+            self._open.pop()
+        return self._named[name]
+
+    def steps(self, steps: list[Step], path: positions.Path) -> Code:
+        """The code of a list of steps."""
+        ops: dict[Op, positions.Path] = {}
+        compiled, children = self._compile(steps, path, ops)
+        return Code(lambda: _walk(compiled), 1 + children, ops)
+
+    def burst(self, ns: int, io: BurstIo | None, path: positions.Path) -> Code:
+        """The code of a burst of `ns`, cut into pieces by I/O if there is any."""
+        if io is None:
+            return Code(lambda: _walk([Compute(ns)]))
+        name = self._device(io.device, (*path, "io", "device"))
+        pieces, rest = divmod(ns - 1, io.every)
+        compiled: Compiled = [(pieces, [Compute(io.every), Io(name, io.time)]), Compute(rest + 1)]
+        return Code(lambda: _walk(compiled))
+
+    def _compile(
+        self, steps: list[Step], path: positions.Path, ops: dict[Op, positions.Path]
+    ) -> tuple[Compiled, int]:
+        """The calls of `steps`, and how many processes they bring to life; `ops` collects operations."""
+        out: Compiled = []
+        children = 0
+        for i, step in enumerate(steps):
+            place = (*path, i)
+            match step:
+                case model.RepeatStep():
+                    inner, born = self._compile(step.do, (*place, "do"), ops)
+                    out.append((step.repeat, inner))
+                    children += step.repeat * born
+                case model.ForkStep():
+                    child = self.named(step.fork, (*place, "fork"))
+                    ops.update(child.ops)
+                    out.append((step.count, [Fork(child.start)]))
+                    children += step.count * child.processes
+                case model.MatmulStep() | model.VectorAddStep():
+                    work = Work(_op(step), step.count)
+                    ops.setdefault(work.op, place)
+                    out.append(work)
+                case _:
+                    out.append(self._call(step, place))
+        return out, children
+
+    def _call(self, step: Step, path: positions.Path) -> Call:
+        match step:
+            case model.ComputeStep():
+                return Compute(step.compute)
+            case model.SleepStep():
+                return Sleep(step.sleep)
+            case model.IoStep():
+                return Io(self._device(step.io, (*path, "io")), step.time)
+            case model.YieldStep():
+                return YieldCpu()
+            case model.WaitStep():
+                return Wait()
+            case _:
+                return calls.Exit()
+
+    def _device(self, name: str | None, path: positions.Path) -> str:
+        if name is None:
+            self.uses_default_device = True
+            return DEFAULT_DEVICE
+        if name not in self.devices:
+            hint = did_you_mean(name, self.devices) or f'declare it: [[device]] with name = "{name}"'
+            self.findings.add(
+                path, f'there is no device "{name}"', allowed=tuple(sorted(self.devices)), hint=hint
+            )
+        return name
+
+    def _function(self, spec: str, path: positions.Path) -> Code:
+        if spec not in self._functions:
+            try:
+                function = plugins.load_function(spec, relative_to=self.scenario.folder)
+            except LlmosError as error:
+                self.findings.add_error(path, error)
+                return _NOTHING
+            self._functions[spec] = Code(lambda: _generator(function, spec, self.scenario.folder))
+        return self._functions[spec]
+
+
+def _walk(compiled: Compiled) -> calls.Program:
+    for item in compiled:
+        if isinstance(item, tuple):
+            for _ in range(item[0]):
+                yield from _walk(item[1])
+        else:
+            yield item
+
+
+_NOTHING = Code(lambda: _walk([]))
+
+
+def _op(step: model.MatmulStep | model.VectorAddStep) -> Matmul | VectorAdd:
+    if isinstance(step, model.VectorAddStep):
+        return VectorAdd(step.elements, step.dtype)
+    m, k, n = step.matmul
+    return Matmul(m, k, n, step.dtype)
+
+
+def _generator(function: Callable[[], object], spec: str, folder: Path) -> calls.Program:
+    """Start the program that a person's function makes.
+
+    Raises PolicyError when it fails or makes no generator.
+    """
+    file = folder / spec.rpartition(":")[0]
+    try:
+        made = function()
+    except Exception as error:
+        raise PolicyError(f"the program failed: {type(error).__name__}: {error}", file=file) from error
+    if not isinstance(made, GeneratorType):
+        raise PolicyError(
+            f"{spec} makes no program, but {type(made).__name__}",
+            file=file,
+            hint="write a generator: def work(): yield Compute(5 * MS)",
+        )
+    return made
