@@ -112,6 +112,18 @@ def test_a_budget_without_sense_is_refused(budget_s):
         calibrate("null", budget_s=budget_s)
 
 
+@pytest.mark.parametrize("name", ["../up", "a/b", "Big", "-x", ".hidden", "this-machine", "x" * 65, "a\n"])
+def test_a_name_that_is_no_file_of_its_own_is_refused_before_measuring(name):
+    with pytest.raises(ProfileError, match="cannot be called"):
+        calibrate("null", name=name, progress=stop_at(""))
+    assert not user_folder().exists()
+
+
+def test_a_profile_can_be_given_a_name():
+    profile = calibrate("null", quick=True, name="my-null.2")
+    assert load_profile("my-null.2") == profile
+
+
 def test_an_unknown_device_is_told_with_those_there_are():
     with pytest.raises(ProfileError, match="cpu, cuda, null"):
         calibrate("abacus")

@@ -18,7 +18,7 @@ import msgspec
 from llmos.costs.holdout import holdout
 from llmos.costs.iteration import SHAPES, operations
 from llmos.costs.ops import Matmul, Op, VectorAdd
-from llmos.costs.profile import THIS_MACHINE, Profile, save_calibration
+from llmos.costs.profile import THIS_MACHINE, Profile, check_name, save_calibration
 from llmos.errors import ProfileError
 from llmos.kernels.device import Device, open_device
 from llmos.kernels.rounds import Progress, Rounds
@@ -53,6 +53,8 @@ def calibrate(
     budget_s = budget_s if budget_s is not None else QUICK_S if quick else THOROUGH_S
     if not 1 <= budget_s <= 3600:
         raise ProfileError(f"a calibration takes 1 to 3600 s, not {budget_s:g}")
+    name = name or ("null-device" if device == "null" else f"{THIS_MACHINE}-{device}")
+    check_name(name)
     deadline = time.monotonic() + budget_s
     progress(0.0, "opening the device")
     with open_device(device) as machine:
@@ -64,7 +66,7 @@ def calibrate(
         pressures.append(cpu_pressure())
         facts = machine.facts
     profile = Profile(
-        name=name or ("null-device" if device == "null" else f"{THIS_MACHINE}-{device}"),
+        name=name,
         kind="measured",
         device=facts["device"],
         driver=facts["driver"],

@@ -29,7 +29,8 @@ THIS_MACHINE = "this-machine"
 LARGEST_FILE_BYTES = 64 * 2**20
 FASTER_THAN_PHYSICS = 3.0  # A row this many times faster than the profile's own roofline is a mistake.
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}\Z"
+Name = Annotated[str, msgspec.Meta(pattern=NAME)]
 Date = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}Z)?$")]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1e21)]  # per second
 Relative = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
@@ -129,6 +130,15 @@ def quantile(values: Sequence[float], q: float) -> float:
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+def check_name(name: str) -> None:
+    """Raise ProfileError when `name` cannot be the name of a profile, and so of its file."""
+    if not re.match(NAME, name) or name == THIS_MACHINE:
+        raise ProfileError(
+            f"a profile cannot be called {name[:80]!r}",
+            hint=f'small letters, digits, ".", "_" and "-", at most 64; "{THIS_MACHINE}" itself is taken',
+        )
 
 
 def user_folder() -> Path:
