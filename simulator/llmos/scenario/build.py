@@ -18,7 +18,7 @@ from llmos.errors import ProfileError, ScenarioError
 from llmos.process.dispatcher import Costs
 from llmos.scenario import policies, positions
 from llmos.scenario.machine import CpuSpec, DeviceSpec, EngineSpec, MachineSpec, PolicySpec
-from llmos.scenario.model import Cpu, Engine
+from llmos.scenario.machine_tables import Cpu, Engine
 from llmos.scenario.policies import World
 from llmos.scenario.programs import DEFAULT_DEVICE, Programs
 from llmos.scenario.source import Findings, Scenario

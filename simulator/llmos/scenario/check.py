@@ -12,11 +12,11 @@ from typing import Final
 from llmos.errors import did_you_mean
 from llmos.scenario import positions
 from llmos.scenario.build import policy_of, worlds
-from llmos.scenario.model import TaskWorkload
 from llmos.scenario.policies import World
 from llmos.scenario.programs import Programs
 from llmos.scenario.source import Findings, Scenario
 from llmos.scenario.work import task_code
+from llmos.scenario.work_tables import TaskWorkload
 from llmos.trace.metrics import QUANTITIES, WORLDS
 
 STATISTICS: Final = ("mean", "p50", "p95", "max")

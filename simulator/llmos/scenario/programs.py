@@ -19,9 +19,11 @@ from llmos.costs.ops import Matmul, Op, VectorAdd
 from llmos.errors import LlmosError, PolicyError, did_you_mean
 from llmos.process import program as calls
 from llmos.process.program import Call, Compute, EndJob, Fork, Io, Sleep, Wait, Work, YieldCpu
-from llmos.scenario import model, positions
-from llmos.scenario.model import BurstIo, Step
+from llmos.scenario import positions
+from llmos.scenario import program_tables as tables
+from llmos.scenario.program_tables import Step
 from llmos.scenario.source import Findings, Scenario
+from llmos.scenario.work_tables import BurstIo
 
 DEFAULT_DEVICE = "io"
 """The device of I/O that names none: it serves everybody at once."""
@@ -121,16 +123,16 @@ class Programs:
         for i, step in enumerate(steps):
             place = (*path, i)
             match step:
-                case model.RepeatStep():
+                case tables.RepeatStep():
                     inner, born = self._compile(step.do, (*place, "do"), ops)
                     out.append((step.repeat, inner))
                     children += step.repeat * born
-                case model.ForkStep():
+                case tables.ForkStep():
                     child = self.named(step.fork, (*place, "fork"))
                     ops.update(child.ops)
                     out.append((step.count, [Fork(child.start)]))
                     children += step.count * child.processes
-                case model.MatmulStep() | model.VectorAddStep():
+                case tables.MatmulStep() | tables.VectorAddStep():
                     work = Work(_op(step), step.count)
                     ops.setdefault(work.op, place)
                     out.append(work)
@@ -140,15 +142,15 @@ class Programs:
 
     def _call(self, step: Step, path: positions.Path) -> Call:
         match step:
-            case model.ComputeStep():
+            case tables.ComputeStep():
                 return Compute(step.compute)
-            case model.SleepStep():
+            case tables.SleepStep():
                 return Sleep(step.sleep)
-            case model.IoStep():
+            case tables.IoStep():
                 return Io(self._device(step.io, (*path, "io")), step.time)
-            case model.YieldStep():
+            case tables.YieldStep():
                 return YieldCpu()
-            case model.WaitStep():
+            case tables.WaitStep():
                 return Wait()
             case _:
                 return calls.Exit()
@@ -187,8 +189,8 @@ def _walk(compiled: Compiled) -> calls.Program:
 _NOTHING = Code(lambda: _walk([]))
 
 
-def _op(step: model.MatmulStep | model.VectorAddStep) -> Matmul | VectorAdd:
-    if isinstance(step, model.VectorAddStep):
+def _op(step: tables.MatmulStep | tables.VectorAddStep) -> Matmul | VectorAdd:
+    if isinstance(step, tables.VectorAddStep):
         return VectorAdd(step.elements, step.dtype)
     m, k, n = step.matmul
     return Matmul(m, k, n, step.dtype)

@@ -12,9 +12,9 @@ from llmos.costs.ops import Op
 from llmos.errors import ScenarioError
 from llmos.scenario import positions, workloads
 from llmos.scenario.machine import RequestSpec, TaskSpec
-from llmos.scenario.model import RequestWorkload, Task, TaskWorkload
 from llmos.scenario.programs import Code, Programs
 from llmos.scenario.source import Findings, Scenario
+from llmos.scenario.work_tables import RequestWorkload, Task, TaskWorkload
 from llmos.scenario.workloads import MOST_TASKS, Row
 
 
@@ -116,7 +116,8 @@ def _listed_tasks(task: Task, i: int, code: Code) -> list[TaskSpec]:
     return [
         TaskSpec(
             name=name, program=code.start, arrival_ns=task.arrival, priority=task.priority,
-            tickets=task.tickets, client=task.client, deadline_ns=task.deadline, period_ns=task.period, jobs=task.jobs,
+            tickets=task.tickets, client=task.client, deadline_ns=task.deadline, period_ns=task.period,
+            jobs=task.jobs,
         )
         for name in _copies(task.name or f"task{i + 1}", task.count)
     ]  # fmt: skip

@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from llmos.engine.streams import stream
 from llmos.scenario import traces
+from llmos.scenario.arrivals import AllAtOnce, Arrival, Periodic, Poisson
 from llmos.scenario.distributions import Distribution, draw, exponential
-from llmos.scenario.model import AllAtOnce, Arrival, Periodic, Poisson, RequestWorkload, TaskWorkload
 from llmos.scenario.units import LONGEST_NS, MOST_TOKENS
+from llmos.scenario.work_tables import RequestWorkload, TaskWorkload
 
 MOST_TASKS: Final = 1_000_000
 """Tasks and requests of one run, descendants included."""

@@ -1,0 +1,168 @@
+"""Programs as a scenario writes them: lists of steps, each a table with one verb."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from llmos.costs.ops import DTYPE_BYTES, LARGEST
+from llmos.errors import did_you_mean
+from llmos.scenario.fields import TAG, Count, Duration, Model, Name, Yes
+from llmos.scenario.units import UnfitError, kind, shown, size_bytes
+
+Repeats = Annotated[int, Field(ge=1, le=10**9)]
+Dimension = Annotated[int, Field(ge=1, le=LARGEST)]
+Dtype = Literal["fp32", "bf16", "fp16"]
+
+
+class ComputeStep(Model):
+    """Work on the core."""
+
+    compute: Duration = Field(description="CPU time.")
+
+
+class SleepStep(Model):
+    """Do nothing for a while."""
+
+    sleep: Duration = Field(description="How long.")
+
+
+class IoStep(Model):
+    """Wait for a device."""
+
+    io: Name = Field(description="The device's name.")
+    time: Duration | None = Field(
+        default=None, description="How long the device takes, if not its own service time."
+    )
+
+
+class YieldStep(Model):
+    """Give the core away and queue up again."""
+
+    yield_: Yes = Field(alias="yield", description="true")
+
+
+class ForkStep(Model):
+    """Start child processes."""
+
+    fork: Name = Field(description="The program that they run, one of [programs].")
+    count: Count = Field(default=1, description="How many.")
+
+
+class WaitStep(Model):
+    """Wait for a child to terminate."""
+
+    wait: Yes = Field(description="true")
+
+
+class ExitStep(Model):
+    """Terminate before the end of the program."""
+
+    exit: Yes = Field(description="true")
+
+
+class MatmulStep(Model):
+    """Multiply matrices, for as long as the cost profile says."""
+
+    matmul: Annotated[list[Dimension], Field(min_length=3, max_length=3)] = Field(
+        description="Sizes [m, k, n] of an (m, k) by (k, n) product."
+    )
+    dtype: Dtype = Field(default="fp32", description="The type of the numbers.")
+    count: Repeats = Field(default=1, description="How many times in a row.")
+
+
+class VectorAddStep(Model):
+    """Add two vectors, for as long as the cost profile says."""
+
+    vector_add: int | str = Field(description='Length of a vector: its elements, or its size as in "64 MiB".')
+    dtype: Dtype = Field(default="fp32", description="The type of the numbers.")
+    count: Repeats = Field(default=1, description="How many times in a row.")
+
+    @property
+    def elements(self) -> int:
+        """The length of one vector."""
+        if isinstance(self.vector_add, int):
+            return self.vector_add
+        return size_bytes(self.vector_add) // DTYPE_BYTES[self.dtype]
+
+    @model_validator(mode="after")
+    def _has_elements(self) -> VectorAddStep:
+        if not 1 <= self.elements <= LARGEST:
+            raise UnfitError(f"a vector has 1 to 2**40 elements, not {shown(self.elements)}")
+        return self
+
+
+class RepeatStep(Model):
+    """Do some steps again and again."""
+
+    repeat: Repeats = Field(description="How many times.")
+    do: list[Step] = Field(min_length=1, description="The steps.")
+
+
+VERBS: Final[dict[str, type[Model]]] = {
+    "compute": ComputeStep,
+    "io": IoStep,
+    "sleep": SleepStep,
+    "yield": YieldStep,
+    "fork": ForkStep,
+    "wait": WaitStep,
+    "exit": ExitStep,
+    "matmul": MatmulStep,
+    "vector_add": VectorAddStep,
+    "repeat": RepeatStep,
+}
+
+
+def _step(value: Any) -> Any:
+    if not isinstance(value, dict) or not VERBS.keys() & value.keys():
+        near = did_you_mean(next(iter(value), ""), VERBS) if isinstance(value, dict) else ""
+        raise UnfitError(
+            'a step is a table with one of these keys, as in { compute = "5 ms" }',
+            allowed=tuple(VERBS),
+            hint=near,
+        )
+    return value
+
+
+def _verb(value: dict[str, Any]) -> str:
+    return TAG + next(key for key in value if key in VERBS)
+
+
+Step = Annotated[
+    Annotated[ComputeStep, Tag("~compute")]
+    | Annotated[IoStep, Tag("~io")]
+    | Annotated[SleepStep, Tag("~sleep")]
+    | Annotated[YieldStep, Tag("~yield")]
+    | Annotated[ForkStep, Tag("~fork")]
+    | Annotated[WaitStep, Tag("~wait")]
+    | Annotated[ExitStep, Tag("~exit")]
+    | Annotated[MatmulStep, Tag("~matmul")]
+    | Annotated[VectorAddStep, Tag("~vector_add")]
+    | Annotated[RepeatStep, Tag("~repeat")],
+    Discriminator(_verb),
+    BeforeValidator(_step),
+]
+Steps = Annotated[list[Step], Field(min_length=1, max_length=100_000)]
+
+
+class Program(Model):
+    """A program by name, for `fork` and for tasks that share it."""
+
+    steps: Steps = Field(description="What it does, in order.")
+
+
+def _program(value: Any) -> Any:
+    if not isinstance(value, str | list):
+        raise UnfitError(
+            f"it should be a list of steps, the name of a program or path.py:function, not {kind(value)}"
+        )
+    return value
+
+
+ProgramChoice = Annotated[
+    Annotated[str, Tag("~name"), Field(min_length=1)] | Annotated[Steps, Tag("~steps")],
+    Discriminator(lambda value: "~name" if isinstance(value, str) else "~steps"),
+    BeforeValidator(_program),
+]
+"""Steps, the name of one of [programs], or path.py:function."""
