@@ -1,0 +1,221 @@
+"""The command line as a person or a script meets it: in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from llmos.trace.log import read
+from llmos.trace.state import check, fold
+
+SCENARIO = """
+question = "Why does one long job make everybody wait?"
+seed = 1
+[cpu]
+scheduler = "fcfs"
+[[task]]
+name = "long"
+burst = "100 ms"
+[[task]]
+name = "short"
+burst = "10 ms"
+arrival = "1 ms"
+[compare]
+schedulers = ["fcfs", "srtf"]
+seeds = 2
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "convoy2.toml").write_text(SCENARIO)
+    return tmp_path
+
+
+def llmos(folder, *args, **more):
+    """Run `llmos ARGS` in `folder`."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LLMOS_DATA": str(folder / "data"), "COLUMNS": "120"}
+    code = "from llmos.cli.main import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *args], cwd=folder, env=env, capture_output=True, text=True, check=False, **more
+    )
+
+
+def ok(done):
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def refused(done, *says):
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for text in says:
+        assert text in done.stderr
+
+
+def test_run_prints_the_tasks_and_the_hash(folder):
+    out = ok(llmos(folder, "run", "convoy2.toml"))
+    assert "Why does one long job" in out
+    short = next(line for line in out.splitlines() if line.startswith("short"))
+    assert "109 ms" in short  # turnaround: 110 - 1
+    assert "\x1b" not in out  # no colours in a pipe
+    assert json.loads(ok(llmos(folder, "run", "convoy2.toml", "--json")))["log_sha256"] in out
+
+
+def test_run_json_keeps_its_promise(folder):
+    document = json.loads(ok(llmos(folder, "run", "convoy2.toml", "--json", "--runs")))
+    assert document["schema"] == 1
+    assert document["runs"] == [[0, 100_000_000, 0, "long"], [100_000_000, 110_000_000, 0, "short"]]
+    assert "runs" not in json.loads(ok(llmos(folder, "run", "convoy2.toml", "--json")))
+
+
+def test_the_scheduler_and_the_seed_can_be_replaced(folder):
+    document = json.loads(ok(llmos(folder, "run", "convoy2.toml", "-s", "rr quantum=5 ms", "--seed", "7", "--json")))
+    assert document["seed"] == 7
+    assert document["cpus"][0]["policy"] == "rr quantum=5 ms"
+    assert document["tasks"][0]["preemptions"] > 0
+
+
+def test_a_log_is_written_printed_filtered_and_checked(folder):
+    ok(llmos(folder, "run", "convoy2.toml", "--log", "out/run.jsonl.gz"))
+    assert os.listdir(folder / "out") == ["run.jsonl.gz"]
+    everything = ok(llmos(folder, "log", "out/run.jsonl.gz"))
+    assert "first in the queue" in everything
+    rows = ok(llmos(folder, "log", "out/run.jsonl.gz", "--kind", "dispatch", "--task", "short", "--json")).splitlines()
+    assert [json.loads(row)["t"] for row in rows] == [100_000_000]
+    assert ok(llmos(folder, "log", "out/run.jsonl.gz", "--from", "1 ms", "--to", "2 ms")).count("\n") == 1
+    assert "in order" in ok(llmos(folder, "check", "out/run.jsonl.gz", "convoy2.toml"))
+    refused(llmos(folder, "log", "out/run.jsonl.gz", "--kind", "dispatched"), 'did you mean "dispatch"')
+
+
+def test_a_forged_log_fails_its_check(folder):
+    ok(llmos(folder, "run", "convoy2.toml", "--log", "run.jsonl"))
+    lines = (folder / "run.jsonl").read_text().splitlines(keepends=True)
+    (folder / "run.jsonl").write_text("".join(line for line in lines if '"dispatch"' not in line))
+    done = llmos(folder, "check", "run.jsonl")
+    assert done.returncode == 1
+    assert "is ready, not running" in done.stdout
+
+
+def test_compare_with_intervals_and_a_picture(folder):
+    out = ok(llmos(folder, "compare", "convoy2.toml", "--plot", "out.svg"))
+    assert "fcfs" in out and "srtf" in out and "95 %" in out
+    assert (folder / "out.svg").read_text().lstrip().startswith("<?xml")
+    document = json.loads(ok(llmos(folder, "compare", "convoy2.toml", "-s", "sjf,rr quantum=5 ms", "--seeds", "3", "--json")))
+    assert [c["scheduler"] for c in document["columns"]] == ["sjf", "rr quantum=5 ms"]
+    assert document["seeds"] == [1, 2, 3]
+    mean = document["columns"][0]["metrics"]["cpu.turnaround_mean_ns"]
+    assert mean["mean"] == (100 + 109) / 2 * 1e6
+    refused(llmos(folder, "compare", "convoy2.toml", "-m", "cpu.turnaround"), "did you mean")
+
+
+@pytest.mark.parametrize("kind", ["gantt", "comparison", "cdf"])
+def test_plot(folder, kind):
+    ok(llmos(folder, "plot", kind, "convoy2.toml"))
+    assert (folder / f"convoy2-{kind}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_list_and_explain(folder):
+    out = ok(llmos(folder, "list"))
+    assert all(name in out for name in ("fcfs", "stride", "reference-cpu", "mlfq"))
+    listed = json.loads(ok(llmos(folder, "list", "schedulers", "--json")))["schedulers"]
+    assert [row["name"] for row in listed] == ["edf", "fcfs", "mlfq", "priority", "rr", "sjf", "srtf", "stride"]
+    assert all(row["about"] for row in listed)
+    out = ok(llmos(folder, "explain", "rr"))
+    assert "Source: OSTEP" in out and "quantum" in out and "10 ms, 32 tokens" in out
+    refused(llmos(folder, "explain", "rrr"), 'did you mean "rr"')
+
+
+def test_a_policy_of_ones_own(folder):
+    (folder / "mine.py").write_text(
+        "from llmos.sched.base import Scheduler\n\n\n"
+        "class Last(Scheduler):\n"
+        '    """Last come, first served."""\n\n'
+        "    def __init__(self):\n        self.ready = []\n\n"
+        "    def enqueue(self, task, why, now):\n        self.ready.append(task)\n\n"
+        "    def pick(self, now):\n        return self.ready.pop() if self.ready else None\n"
+    )
+    assert "Last come" in ok(llmos(folder, "explain", "mine.py"))
+    assert json.loads(ok(llmos(folder, "run", "convoy2.toml", "-s", "mine.py:Last", "--json")))["ok"]
+    (folder / "mine.py").write_text("from llmos.sched.base import Scheduler\nclass Last(Scheduler): x = 1 / 0\n")
+    refused(llmos(folder, "run", "convoy2.toml", "-s", "mine.py"), "mine.py:2", "ZeroDivisionError")
+
+
+def test_bad_input_names_the_cure(folder):
+    refused(llmos(folder, "rnu"), 'did you mean "run"')
+    refused(llmos(folder, "run", "convoy3.toml"), 'did you mean "convoy2.toml"')
+    refused(llmos(folder, "run", "convoy2.toml", "-s", "fcsf"), 'did you mean "fcfs"')
+    refused(llmos(folder, "run", "convoy2.toml", "--profile", "this-machine"), "llmos calibrate")
+    refused(llmos(folder, "plot", "gantt", "convoy2.toml", "-o", "x.bmp"), ".png")
+    refused(llmos(folder, "log", "nothing.jsonl"), "no such file")
+    (folder / "bad.toml").write_text(SCENARIO.replace("burst", "brust").replace('"fcfs"\n', '"fcsf"\n', 1))
+    done = llmos(folder, "run", "bad.toml")
+    refused(done, "bad.toml:5", "bad.toml:8", "bad.toml:11", 'did you mean "burst"', 'did you mean "fcfs"')
+
+
+def test_a_run_that_fails_has_exit_code_1(folder):
+    (folder / "long.toml").write_text("max_events = 3\n" + SCENARIO)
+    done = llmos(folder, "run", "long.toml")
+    assert done.returncode == 1
+    assert "event limit" in done.stderr
+
+
+def test_ctrl_c_leaves_a_log(folder):
+    endless = 'question = "?"\n[cpu]\nscheduler = "rr quantum=1 us"\n[[task]]\nname = "A"\nburst = "36000 s"\n'
+    (folder / "endless.toml").write_text(endless + '[[task]]\nname = "B"\nburst = "36000 s"\n')
+    code = "from llmos.cli.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "run", "endless.toml", "--log", "run.jsonl"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    part = Path(folder / "run.jsonl.part")
+    while process.poll() is None and not (part.exists() and part.stat().st_size):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    events = list(read(folder / "run.jsonl"))
+    assert events[-1].reason == "interrupted"
+    assert check(fold(events)) == []
+
+
+def test_a_closed_pipe_is_no_error(folder):
+    ok(llmos(folder, "run", "convoy2.toml", "-s", "rr quantum=10 us", "--log", "run.jsonl"))
+    code = "from llmos.cli.main import main; main()"
+    done = subprocess.run(
+        f"'{sys.executable}' -c '{code}' log run.jsonl | head -1",
+        shell=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
+def test_schema_is_a_json_schema_with_descriptions(folder):
+    schema = json.loads(ok(llmos(folder, "schema")))
+    assert schema["$schema"].startswith("https://json-schema.org")
+    assert schema["properties"]["question"]["description"]
+
+
+def test_calibrate_and_profile_without_hardware(folder):
+    ok(llmos(folder, "calibrate", "--device", "null", "--quick"))
+    assert "null-device" in ok(llmos(folder, "profile", "list"))
+    assert json.loads(ok(llmos(folder, "profile", "show", "null-device", "--json")))["rows"]
+    assert "data sheet" in ok(llmos(folder, "profile", "show", "h100-data-sheet"))
+    refused(llmos(folder, "profile", "show", "h100-data-shet"), 'did you mean "h100-data-sheet"')
+    drift = json.loads(ok(llmos(folder, "profile", "check", "null-device", "--device", "null", "--json")))
+    assert drift["ratio"] == pytest.approx(1, rel=0.05)

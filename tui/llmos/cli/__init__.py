@@ -1,0 +1,1 @@
+"""The `llmos` command: one file per command, loaded when it is called."""

@@ -1,0 +1,31 @@
+"""`llmos calibrate`: measure what this machine's kernels cost."""
+
+from __future__ import annotations
+
+import click
+
+from llmos.cli.output import json_option, print_json, progress, say
+from llmos.cli.profile import facts, show
+from llmos.costs.profile import THIS_MACHINE
+from llmos.kernels.calibrate import calibrate
+
+
+@click.command()
+@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda where there is one.")
+@click.option("--quick", is_flag=True, help="At most 20 s, with a wider error bar.")
+@click.option("--budget", type=click.FloatRange(1, 3600), help="Seconds to spend.")
+@click.option("--name", default="", help="What to call the profile.")
+@json_option
+def command(device: str, quick: bool, budget: float | None, name: str, as_json: bool) -> None:
+    """Time real matrix products on this machine and save the result as a profile.
+
+    Scenarios use it as `profile = "this-machine"`. Needs torch.
+    """
+    with progress("measuring") as report:
+        profile = calibrate(device, quick=quick, budget_s=budget, progress=report, name=name)
+    if as_json:
+        print_json(facts(profile))
+        return
+    show(profile)
+    found = f'; scenarios find the latest one as "{THIS_MACHINE}"' if profile.name.startswith(THIS_MACHINE) else ""
+    say(f'saved as "{profile.name}"{found}')

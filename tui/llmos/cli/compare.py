@@ -1,0 +1,140 @@
+"""`llmos compare`: the same scenario under several schedulers, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llmos.cli.output import amount, json_option, print_json, progress, say, table
+from llmos.cli.parsing import split_list
+from llmos.cli.run import profile_option, scenario_argument
+from llmos.errors import LlmosError, did_you_mean
+from llmos.scenario.compare import Comparison, compare, estimate
+from llmos.scenario.load import find, load
+
+WORLDS = {"cpu": "CPU tasks", "llm": "LLM requests"}
+USUAL = ("response_mean_ns", "turnaround_mean_ns", "turnaround_p95_ns", "ttft_mean_ns", "tpot_mean_ns", "slowdown_mean",
+         "switches", "overhead", "deadline_misses")  # fmt: skip
+"""What is shown when nobody asks for anything else."""
+
+
+@click.command()
+@scenario_argument
+@click.option("--scheduler", "-s", "schedulers", multiple=True, help='Which ones: "fcfs,rr quantum=5 ms", or repeat.')
+@click.option("--seeds", type=click.IntRange(1, 10_000), help="How many seeds, from the scenario's own on.")
+@click.option("--metric", "-m", "metrics", multiple=True, help="Which numbers (llmos run --json names them all).")
+@profile_option
+@click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="Also draw it (.png, .svg or .pdf).")
+@json_option
+def command(
+    scenario: str,
+    schedulers: tuple[str, ...],
+    seeds: int | None,
+    metrics: tuple[str, ...],
+    profile: str | None,
+    plot_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Run SCENARIO under several schedulers and seeds; print means with 95 % confidence intervals.
+
+    All schedulers get the same work. What is not given is as the scenario's [compare] says.
+    """
+    result = measure(scenario, schedulers, seeds, profile)
+    wanted = split_list(metrics) or _planned(scenario)
+    if plot_path:
+        from llmos.plot import comparison, save
+
+        save(comparison(result, wanted or None), plot_path)
+    if as_json:
+        print_json(as_document(result))
+        return
+    show(result, wanted)
+    if plot_path:
+        say(f"picture: {plot_path}")
+
+
+def measure(
+    scenario: str, schedulers: tuple[str, ...] = (), seeds: int | None = None, profile: str | None = None
+) -> Comparison:
+    """Run the comparison with a progress bar."""
+    loaded = load(find(scenario))
+    first = loaded.seed
+    with progress(loaded.name) as report:
+        return compare(
+            loaded,
+            split_list(schedulers) or None,
+            range(first, first + seeds) if seeds else None,
+            progress=lambda done, total: report(done / total, f"{done} of {total} runs"),
+            profile=profile,
+        )
+
+
+def _planned(scenario: str) -> list[str]:
+    plan = load(find(scenario)).model.compare
+    return list(plan.metrics) if plan and plan.metrics else []
+
+
+def show(result: Comparison, wanted: list[str]) -> None:
+    """Print one table per world, schedulers as columns."""
+    there = list(dict.fromkeys(name for column in result.columns for name in column.values))
+    for name in wanted:
+        if name not in there:
+            hint = did_you_mean(name, there) or f"there are: {', '.join(there)}"
+            raise LlmosError(f'this comparison has no metric "{name}"', hint=hint)
+    say(result.question, style="bold")
+    say()
+    for world, title in WORLDS.items():
+        names = [n for n in wanted or _usual(result, there) if n.startswith(world + ".")]
+        if names:
+            rows = [[n.removeprefix(world + ".").removesuffix("_ns"), *_cells(result, n)] for n in names]
+            table(title, ("", *(column.scheduler for column in result.columns)), rows)
+            say()
+    seeds = f"seeds {result.seeds[0]}-{result.seeds[-1]}" if len(result.seeds) > 1 else f"seed {result.seeds[0]}"
+    interval = "; +- is the 95 % confidence interval of the mean over the seeds" if len(result.seeds) > 1 else ""
+    say(f"{result.scenario}, {seeds}{interval}", style="dim")
+    if result.profile:
+        say(f"costs: {result.profile}", style="dim")
+
+
+def _usual(result: Comparison, there: list[str]) -> list[str]:
+    def tells(name: str) -> bool:
+        return any(value for column in result.columns for value in column.values.get(name, []))
+
+    return [n for n in there if n.split(".", 1)[1] in USUAL and tells(n)]
+
+
+def _cells(result: Comparison, name: str) -> list[str]:
+    cells = []
+    for column in result.columns:
+        values = column.values.get(name)
+        if not values:
+            cells.append("-")
+            continue
+        e = estimate(values)
+        cells.append(amount(e.mean, name) + (f" +- {amount(e.half_width, name)}" if e.half_width else ""))
+    return cells
+
+
+def as_document(result: Comparison) -> dict[str, Any]:
+    """Return a comparison as plain data, ready for JSON."""
+    return {
+        "schema": 1,
+        "scenario": result.scenario,
+        "question": result.question,
+        "profile": result.profile,
+        "seeds": result.seeds,
+        "columns": [
+            {
+                "scheduler": column.scheduler,
+                "log_sha256": column.hashes,
+                "metrics": {
+                    name: {"mean": e.mean, "ci95_half_width": e.half_width, "n": e.n, "values": values}
+                    for name, values in column.values.items()
+                    for e in [estimate(values)]
+                },
+            }
+            for column in result.columns
+        ],
+    }

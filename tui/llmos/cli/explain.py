@@ -1,0 +1,46 @@
+"""`llmos explain`: a scheduler's lesson, parameters and source."""
+
+from __future__ import annotations
+
+import textwrap
+
+import click
+
+from llmos.cli.output import json_option, print_json, say, table
+from llmos.scenario.policies import describe, names
+
+
+@click.command()
+@click.argument("scheduler", required=False)
+@json_option
+def command(scheduler: str | None, as_json: bool) -> None:
+    """Explain SCHEDULER (a name, or path.py:Class for your own); without one, all of them."""
+    infos = [describe(name) for name in ([scheduler] if scheduler else names())]
+    if as_json:
+        documents = [
+            {
+                "name": info.name,
+                "summary": info.summary,
+                "lesson": info.lesson,
+                "parameters": [
+                    {"name": p.name, "type": p.type, "default": p.default, "doc": p.doc} for p in info.parameters
+                ],
+                "source": info.source,
+                "differs": info.differs,
+            }
+            for info in infos
+        ]
+        print_json(documents[0] if scheduler else documents)
+        return
+    for info in infos:
+        say(info.name, style="bold")
+        say(textwrap.fill(f"{info.summary} {info.lesson}".strip(), 96))
+        say()
+        if info.parameters:
+            rows = [(p.name, p.type, p.default, p.doc) for p in info.parameters]
+            table("", ("parameter", "type", "default", ""), rows, left=4)
+            say()
+        say(f"Source: {info.source}")
+        if info.differs:
+            say(textwrap.fill(f"Differs: {info.differs}", 96))
+        say()

@@ -1,0 +1,73 @@
+"""`llmos log`: print or filter the events of a saved log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+
+from llmos.cli.output import console
+from llmos.cli.parsing import DURATION
+from llmos.errors import LlmosError, did_you_mean
+from llmos.sched.base import duration
+from llmos.trace.events import KINDS, Arrive, Event, arguments, kind_of
+from llmos.trace.expand import expand
+from llmos.trace.log import read
+
+NAMES = [str(kind.__struct_config__.tag) for kind in KINDS]
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--kind", "kinds", multiple=True, help="Only events of this kind (may be repeated).")
+@click.option("--task", "tasks", multiple=True, help="Only events of the task with this name or pid.")
+@click.option("--cpu", type=int, help="Only events of this processor.")
+@click.option("--from", "start", type=DURATION, default=0, help='Only events from this time on ("5 ms").')
+@click.option("--to", "stop", type=DURATION, default=None, help="Only events before this time.")
+@click.option("--expand", "expanded", is_flag=True, help="Write compact records out, one per iteration.")
+@click.option("--json", "as_json", is_flag=True, help="Print the events as JSON Lines.")
+def command(
+    file: Path,
+    kinds: tuple[str, ...],
+    tasks: tuple[str, ...],
+    cpu: int | None,
+    start: int,
+    stop: int | None,
+    expanded: bool,
+    as_json: bool,
+) -> None:
+    """Print the events of a saved log FILE, one a line: time, processor, task, kind, what, why."""
+    for kind in kinds:
+        if kind not in NAMES:
+            hint = did_you_mean(kind, NAMES) or f"the kinds are: {', '.join(NAMES)}"
+            raise LlmosError(f'no event is of kind "{kind}"', hint=hint)
+    names: dict[int, str] = {}
+    out = console()
+    for event in expand(read(file)) if expanded else read(file):
+        if isinstance(event, Arrive):
+            names[event.task] = event.name
+        if event.t < start or (stop is not None and event.t >= stop) or (cpu is not None and event.cpu != cpu):
+            continue
+        if kinds and kind_of(event) not in kinds:
+            continue
+        if tasks and str(event.task) not in tasks and names.get(event.task) not in tasks:
+            continue
+        if as_json:
+            click.echo(msgspec.json.encode(event))
+        else:
+            out.print("  ".join(_cells(event, names)), markup=False, soft_wrap=True)
+
+
+def _cells(event: Event, names: dict[int, str]) -> Iterator[str]:
+    yield f"{duration(event.t):>12}"
+    yield f"cpu {event.cpu}" if event.cpu >= 0 else "     "
+    yield f"{kind_of(event):11}"
+    yield f"{names.get(event.task, '') if event.task >= 0 else '':12}"
+    details = [
+        f"{name}={duration(value) if name.endswith('_ns') else value}"
+        for name, value in arguments(event).items()
+        if value not in (0, -1, "", [], 0.0)
+    ]
+    yield "  ".join([*([event.reason] if event.reason else []), *details])

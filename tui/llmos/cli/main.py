@@ -1,0 +1,95 @@
+"""The entry point: which commands there are, and what a person sees when something goes wrong.
+
+- A command's file is imported when the command is called, so `llmos --help` is quick.
+- Exit codes: 0 done; 1 the simulated run failed its checks; 2 bad input, with a message that names
+  the cure. 130 after Ctrl-C. Never a traceback for what a person typed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from llmos.errors import LlmosError
+
+# In the order of a first hour with llmos: (module, help).
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "Measure this machine and compare schedulers on CPU tasks and LLM requests."),
+    "run": ("run", "Run a scenario and print what happened."),
+    "compare": ("compare", "Run a scenario under several schedulers, side by side."),
+    "plot": ("plot", "Draw a run or a comparison as PNG, SVG or PDF."),
+    "tui": ("tui", "Watch a run: play it, step forward and back, see every decision's reason."),
+    "list": ("catalogue", "List the schedulers, scenarios, profiles and assignments."),
+    "explain": ("explain", "Explain a scheduler: the lesson, its parameters, the source."),
+    "check": ("check", "Check scenario files and logs without running anything."),
+    "schema": ("schema", "Print the JSON Schema of scenario files, for editors."),
+    "log": ("log", "Print or filter the events of a saved log."),
+    "calibrate": ("calibrate", "Measure what this machine's kernels cost; save a profile."),
+    "profile": ("profile", "List, show and check cost profiles."),
+    "assignment": ("assignment", "Start, check and grade classroom assignments."),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands live in modules of their own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module; each has one called `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"llmos.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called, or say which one may have been meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from llmos.errors import did_you_mean
+
+            hint = did_you_mean(args[0], COMMANDS) or f"the commands are: {', '.join(COMMANDS)}"
+            raise click.UsageError(f'there is no command "{args[0]}"; {hint}', ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="llmos", prog_name="llmos")
+def llmos() -> None:
+    """An operating system for language models that you can run, stop, rewind, change and grade.
+
+    Start with:  llmos demo     or:  llmos run convoy     or:  llmos tui
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with the right exit code."""
+    try:
+        code = llmos.main(prog_name="llmos", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        code = 130
+    except LlmosError as error:
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
+        code = error.exit_code
+    except BrokenPipeError:
+        # The reader went away (`llmos log x | head`): not our trouble, and Python should not report it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

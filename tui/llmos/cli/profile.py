@@ -1,0 +1,111 @@
+"""`llmos profile`: list, show and check cost profiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from llmos.cli.output import fields, json_option, print_json, progress, say, table
+from llmos.costs.ops import show_op
+from llmos.costs.profile import Profile, Spread, list_profiles, load_profile
+from llmos.kernels.drift import check_profile
+
+MOST_ROWS = 12
+
+
+@click.group()
+def command() -> None:
+    """List, show and check cost profiles: where a simulated duration comes from."""
+
+
+@command.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """List the profiles that ship and those that were measured here."""
+    found = list_profiles()
+    if as_json:
+        rows = [
+            {"name": p.name, "path": str(p.path), "problem": p.problem} | (facts(p.profile) if p.profile else {})
+            for p in found
+        ]
+        print_json(rows)
+        return
+    table(
+        "",
+        ("name", "kind", "device", "date"),
+        [
+            (p.name, p.profile.kind, p.profile.device, p.profile.date[:10]) if p.profile else (p.name, p.problem, "", "")
+            for p in found
+        ],
+        left=4,
+    )
+
+
+@command.command("show")
+@click.argument("name")
+@json_option
+def show_command(name: str, as_json: bool) -> None:
+    """Show a profile's provenance, its error and a few of its rows."""
+    profile = load_profile(name)
+    if as_json:
+        print_json(facts(profile) | {"rows": [msgspec.to_builtins(row) for row in profile.rows]})
+    else:
+        show(profile)
+
+
+@command.command("check")
+@click.argument("name", default="this-machine")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@json_option
+def check_command(name: str, device: str, as_json: bool) -> None:
+    """Time a few of a profile's rows again (about 2 s): how far has the machine drifted?"""
+    profile = load_profile(name)
+    with progress("probing"):
+        drift = check_profile(profile, device)
+    if as_json:
+        print_json({"profile": profile.name, "ratio": drift.ratio, "low": drift.low, "high": drift.high,
+                    "within_noise": drift.within_noise})  # fmt: skip
+        return
+    say(f"{profile.name}: times are now {drift.ratio:.3f} of what they were ({drift.low:.3f} to {drift.high:.3f})")
+    verdict = "within the noise" if drift.within_noise else "more than the noise; measure again: llmos calibrate"
+    say(f"{verdict} (two measurements in a row: {_spread(drift.noise)})")
+
+
+def show(profile: Profile) -> None:
+    """Print a profile for people."""
+    fields(
+        [
+            ("profile", profile.provenance),
+            ("device", profile.device),
+            *((name, value) for name, value in (("driver", profile.driver), ("torch", profile.torch)) if value),
+            ("clock", profile.clock),
+            *([("threads", profile.threads)] if profile.threads else []),
+            ("noise floor", _spread(profile.noise)),
+            *((f"held out, {how}", _spread(spread)) for how, spread in profile.holdout.items()),
+            ("peak", ", ".join(f"{dtype} {flops / 1e9:,.1f} GFLOP/s" for dtype, flops in profile.peak_flops.items())),
+            ("bandwidth", f"{profile.bandwidth_bytes_per_s / 1e9:,.1f} GB/s"),
+            ("rows", len(profile.rows)),
+            *((("note"), note) for note in profile.notes),
+        ]
+    )
+    if profile.rows:
+        say()
+        step = max(1, len(profile.rows) // MOST_ROWS)
+        rows = [
+            (show_op(row.op), f"{row.seconds * 1e6:,.1f} us", f"{row.low * 1e6:,.1f}", f"{row.high * 1e6:,.1f}")
+            for row in profile.rows[::step]
+        ]
+        table(f"Every {step}th of {len(profile.rows)} rows", ("operation", "time", "low", "high"), rows)
+
+
+def facts(profile: Profile) -> dict[str, Any]:
+    """Return everything but the rows, ready for JSON."""
+    document: dict[str, Any] = msgspec.to_builtins(profile)
+    document.pop("rows", None)
+    return document
+
+
+def _spread(spread: Spread | None) -> str:
+    return "not measured" if spread is None else f"median {spread.median:.1%}, p95 {spread.p95:.1%}"

@@ -1,0 +1,171 @@
+"""`llmos run`: run a scenario and print what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from llmos.cli.output import amount, fields, json_option, print_json, progress, say, table
+from llmos.engine.simulation import FOREVER
+from llmos.scenario.build import build
+from llmos.scenario.load import find, load
+from llmos.scenario.machine import MachineSpec, Outcome
+from llmos.scenario.machine import run as run_machine
+from llmos.trace.log import LogFile, Sink
+from llmos.trace.metrics import metrics, response_ns, ttft_ns, turnaround_ns, waiting_ns
+from llmos.trace.report import document
+from llmos.trace.state import Mode, State, TaskState, check
+
+MOST_ROWS = 20
+
+scenario_argument = click.argument("scenario")
+seed_option = click.option("--seed", type=click.IntRange(0, 2**63), help="Seed, in place of the scenario's own.")
+scheduler_option = click.option(
+    "--scheduler", "-s", help='Scheduler, in place of the scenario\'s own: "rr", "rr quantum=5 ms", "mine.py:Mine".'
+)
+profile_option = click.option("--profile", help='Cost profile, in place of the scenario\'s own ("this-machine").')
+
+
+@click.command()
+@scenario_argument
+@seed_option
+@scheduler_option
+@profile_option
+@click.option("--log", "log_path", type=click.Path(path_type=Path), help="Write the event log (.jsonl or .jsonl.gz).")
+@click.option("--runs", is_flag=True, help="With --json: also who ran where and when.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    scenario: str,
+    seed: int | None,
+    scheduler: str | None,
+    profile: str | None,
+    log_path: Path | None,
+    runs: bool,
+    as_json: bool,
+) -> None:
+    """Run SCENARIO: the name of a shipped one (llmos list) or a .toml file.
+
+    The exit code is 1 if the simulated run did not do what it set out to do.
+    """
+    spec = build(load(find(scenario)), seed=seed, scheduler=scheduler, profile=profile)
+    outcome = simulate(spec, log_path, keep_spans=runs)
+    if as_json:
+        print_json(document(outcome.state, outcome.log_sha256, runs=runs))
+    else:
+        report(outcome)
+        if log_path:
+            say(f"log: {log_path}")
+    ctx.exit(verdict(outcome))
+
+
+def simulate(spec: MachineSpec, log_path: Path | None = None, *, keep_spans: bool = False) -> Outcome:
+    """Run `spec` with a progress bar and, if wanted, a log file."""
+    with ExitStack() as stack:
+        sinks: list[Sink] = [stack.enter_context(LogFile(log_path))] if log_path else []
+        show = stack.enter_context(progress(spec.scenario))
+        end = spec.until_ns if spec.until_ns < FOREVER else 0
+
+        def moved(now: int) -> None:
+            show(now / end if end else 0.0, amount(now))
+
+        return run_machine(spec, sinks, keep_spans=keep_spans, progress=moved)
+
+
+def verdict(outcome: Outcome) -> int:
+    """Return the exit code, and say what is wrong if something is."""
+    wrong = check(outcome.state)
+    for violation in wrong:
+        click.echo(f"invariant broken: {violation}", err=True)
+    if not outcome.ok:
+        click.echo(f"the run failed: {outcome.reason}", err=True)
+    return 1 if wrong or not outcome.ok else 0
+
+
+def report(outcome: Outcome) -> None:
+    """Print tables of the tasks, the processors and what the means are."""
+    state = outcome.state
+    say(state.header.question, style="bold")
+    say()
+    processes = [t for t in state.tasks.values() if t.world == "process"]
+    requests = [t for t in state.tasks.values() if t.world == "request"]
+    if processes:
+        columns = ("task", "arrival", "first run", "finish", "response", "turnaround", "waiting", "cpu", "preempted")
+        _tasks("CPU tasks", columns, processes, _process_row)
+    if requests:
+        columns = ("request", "arrival", "prompt", "output", "first token", "end to end", "waiting", "preempted")
+        _tasks("LLM requests", columns, requests, _request_row)
+    _processors(state)
+    _means(state)
+    fields(
+        [
+            ("end", f"{amount(state.now)}: {outcome.reason}"),
+            ("scenario", f"{state.header.scenario}, seed {state.header.seed}, convention {state.header.convention}"),
+            *([("costs", state.header.profile)] if state.header.profile else []),
+            ("log sha256", outcome.log_sha256),
+        ]
+    )
+
+
+def _tasks(
+    title: str, columns: tuple[str, ...], tasks: list[TaskState], row: Callable[[TaskState], list[object]]
+) -> None:
+    table(title, columns, [row(task) for task in tasks[:MOST_ROWS]])
+    if len(tasks) > MOST_ROWS:
+        say(f"... and {len(tasks) - MOST_ROWS:,} more (llmos run --json has them all)", style="dim")
+    say()
+
+
+def _process_row(task: TaskState) -> list[object]:
+    misses = f" ({task.deadline_misses} missed)" if task.deadline_misses else ""
+    return [
+        task.name + misses,
+        amount(task.arrival_ns),
+        amount(task.first_run_ns),
+        amount(task.finish_ns),
+        amount(response_ns(task)),
+        amount(turnaround_ns(task)),
+        amount(waiting_ns(task)),
+        amount(task.cpu_ns),
+        task.preemptions,
+    ]
+
+
+def _request_row(task: TaskState) -> list[object]:
+    return [
+        task.name + (f" ({task.client})" if task.client else ""),
+        amount(task.arrival_ns),
+        task.prompt,
+        task.output,
+        amount(ttft_ns(task)),
+        amount(turnaround_ns(task)),
+        amount(waiting_ns(task)),
+        task.preemptions,
+    ]
+
+
+def _processors(state: State) -> None:
+    total = max(state.now, 1)
+    rows = [
+        [p.name, p.policy, *(f"{p.spent_ns[mode] / total:.1%}" for mode in Mode), p.switches, p.interrupts]
+        for p in state.processors.values()
+    ]
+    columns = ("processor", "policy", "user", "kernel", "switching", "idle", "dispatches", "interrupts")
+    table("Processors", columns, rows, left=2)
+    say()
+
+
+def _means(state: State) -> None:
+    named = metrics(state)
+    rows = []
+    for name, value in named.items():
+        if "_mean" in name:
+            rows.append([name.replace("_mean", "").removesuffix("_ns"), amount(value, name)])
+            rows[-1] += [amount(named.get(name.replace("_mean", s)), name) for s in ("_p50", "_p95", "_max")]
+    if rows:
+        table("Over all tasks", ("", "mean", "median", "p95", "max"), rows)
+        say()

@@ -1,0 +1,31 @@
+"""`llmos tui`: watch a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from llmos.cli.plot import is_log
+from llmos.cli.run import profile_option, scheduler_option, seed_option
+from llmos.scenario.build import build
+from llmos.scenario.load import find, load
+
+FIRST = "mlfq-gaming"
+
+
+@click.command()
+@click.argument("source", default=FIRST)
+@seed_option
+@scheduler_option
+@profile_option
+@click.pass_context
+def command(ctx: click.Context, source: str, seed: int | None, scheduler: str | None, profile: str | None) -> None:
+    """Watch SOURCE, a scenario or a saved log: play it, step forward and back. Press ? for the keys."""
+    from llmos.tui.app import run_tui
+
+    if is_log(source):
+        ctx.exit(run_tui(Path(source)))
+    scenario = load(find(source))
+    spec = build(scenario, seed=seed, scheduler=scheduler, profile=profile)
+    ctx.exit(run_tui(spec, title=scenario.name))
