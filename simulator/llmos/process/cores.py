@@ -230,7 +230,7 @@ class Cores:
     def _timer(self, core: Core) -> None:
         """Take the timer interrupt that ends a quantum."""
         cost = self.costs.timer_ns
-        self.emit(ev.Interrupt(self.sim.now, core.cpu, reason="end of quantum", irq="timer", cost_ns=cost))
+        self.emit(ev.Interrupt(self.sim.now, core.cpu, -1, "end of quantum", "timer", cost))
         if cost:
             self._in_kernel(core, cost, partial(self.dispatcher.expire, core))
         else:

@@ -229,13 +229,13 @@ class Dispatcher:
         if not slot.local:
             self._tell(slot, task)
         slot.task = task
-        decision = self.costs.decision_ns
-        switch = 0 if slot.last is task else self.costs.context_switch_ns
+        costs = self.costs
+        switch = 0 if slot.last is task else costs.context_switch_ns
         slot.last = task
         quantum = self._quantum(slot, task)
         reason = self.policy.reason(task, now)
-        self.emit(Dispatch(now, slot.cpu, task.pid, reason, decision, switch, quantum))
-        self.processor.begin(slot, decision + switch)
+        self.emit(Dispatch(now, slot.cpu, task.pid, reason, costs.decision_ns, switch, quantum))
+        self.processor.begin(slot, costs.decision_ns + switch)
 
     def _tell(self, slot: Slot, task: Task) -> None:
         """Send an inter-processor interrupt if the kernel heard of `task` on another core."""
@@ -295,8 +295,10 @@ class Dispatcher:
         return quantum
 
     def _hand_back(self, slot: Slot, why: Why, reason: str) -> None:
-        slot.handed_back, slot.why_back = self._leave(slot), reason
-        self._enqueue(slot.handed_back, why)
+        task = slot.handed_back = self._leave(slot)
+        slot.why_back = reason
+        self.ready[task.pid] = task
+        self.policy.enqueue(task, why, self.sim.now)
 
     def _leave(self, slot: Slot) -> Task:
         task, slot.task = slot.task, None
