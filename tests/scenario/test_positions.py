@@ -101,7 +101,9 @@ def written(draw, depth=0):
     kind = draw(st.sampled_from(["scalar", "array", "inline"] if depth < 3 else ["scalar"]))
     if kind == "scalar":
         return draw(
-            st.sampled_from(["{}", '"m{}"', "'m{}'", '"""m{}\n x"y ] """', "'''m{} ' # '''", '"m{} \\" # }}"'])
+            st.sampled_from(
+                ["{}", '"m{}"', "'m{}'", '"""m{}\n x"y ] """', "'''m{} ' # '''", '"m{} \\" # }}"']
+            )
         )
     if kind == "array":
         items = draw(st.lists(written(depth + 1), max_size=3))
@@ -150,7 +152,9 @@ def test_on_any_document_the_scanner_agrees_with_tomllib(text):
             assert marker in text.splitlines()[lines[path] - 1]
 
 
-@pytest.mark.parametrize("deep", ["x = " + "[" * 5000, "x = " + "{a=" * 5000, "[" + ".".join("a" * 5000) + "]"])
+@pytest.mark.parametrize(
+    "deep", ["x = " + "[" * 5000, "x = " + "{a=" * 5000, "[" + ".".join("a" * 5000) + "]"]
+)
 def test_what_is_nested_too_deep_is_refused_with_its_line(deep):
     with pytest.raises(TooDeepError) as caught:
         locate("y = 1\n" + deep)
@@ -162,6 +166,6 @@ def test_brackets_in_strings_are_not_nesting():
     assert ("x",) in locate("x = " + "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1))
 
 
-@given(st.text('[]{}=."\'#\\\n ab1,', max_size=40))
+@given(st.text("[]{}=.\"'#\\\n ab1,", max_size=40))
 def test_any_text_is_scanned_to_an_end(text):
     locate(text)

@@ -22,7 +22,9 @@ def test_durations(text, ns):
     assert duration_ns(text) == ns
 
 
-@pytest.mark.parametrize(("value", "ns"), [(3, 3000), (Decimal("2.5"), 2500), ("2 ticks", 2000), ("1 tick", 1000)])
+@pytest.mark.parametrize(
+    ("value", "ns"), [(3, 3000), (Decimal("2.5"), 2500), ("2 ticks", 2000), ("1 tick", 1000)]
+)
 def test_with_a_tick_a_bare_number_counts_ticks(value, ns):
     assert duration_ns(value, tick_ns=1000) == ns
 
@@ -53,7 +55,9 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", HOSTILE, ids=lambda v: repr(v)[:20] if not isinstance(v, int) or v < 2**70 else "huge")
+@pytest.mark.parametrize(
+    "value", HOSTILE, ids=lambda v: repr(v)[:20] if not isinstance(v, int) or v < 2**70 else "huge"
+)
 @pytest.mark.parametrize("read", [lambda v: duration_ns(v, 1000), tokens, size_bytes, gap_ns])
 def test_hostile_values_are_refused(read, value):
     with pytest.raises(UnfitError):

@@ -66,9 +66,7 @@ def _tokens(value: object) -> int:
 
 
 def _number(value: object) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not -(10**18) < value < 10**18:
-        raise UnfitError(f"it should be a number, not {units.kind(value)}")
-    return Decimal(value)
+    return units.number(value)
 
 
 def _only_true(value: object) -> object:

@@ -217,10 +217,8 @@ def _read_plain(hint: Any, value: Any, world: World, tick_ns: int | None) -> Any
         if abs(value) > LARGEST_NUMBER:
             raise UnfitError(f"it should be at most {LARGEST_NUMBER:,}, not {units.shown(value)}")
         return value
-    if hint is float and isinstance(value, int | Decimal) and not isinstance(value, bool):
-        if not -(10**18) < value < 10**18:
-            raise UnfitError(f"it should be a number, not {units.shown(value)}")
-        return float(value)
+    if hint is float:
+        return float(units.number(value))
     if hint is str and isinstance(value, str):
         return value
     raise UnfitError(f"it should be {_type_in_words(hint)}, not {units.kind(value)}")

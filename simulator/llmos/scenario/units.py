@@ -87,6 +87,15 @@ def size_bytes(value: object) -> int:
     return _whole(_bounded(number * _unit(unit, BYTES), value, MOST_BYTES), value, "1 B")
 
 
+def number(value: object) -> Decimal:
+    """The plain number `value`, between -10**18 and 10**18."""
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        exact = Decimal(value)
+        if exact.is_finite() and abs(exact) < 10**18:
+            return exact
+    raise UnfitError(f"it should be a number, not {kind(value)}")
+
+
 def shown(value: object, most: int = 40) -> str:
     """A value from a file as people wrote it, cut to `most` characters."""
     try:

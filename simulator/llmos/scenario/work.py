@@ -40,15 +40,17 @@ def gather(scenario: Scenario, seed: int, programs: Programs, findings: Findings
     """All work of the scenario, drawn with `seed`; what is wrong goes to `findings`."""
     work = Work()
     model = scenario.model
-    for i, task in enumerate(model.task):
-        code = task_code(task, ("task", i), programs)
+    codes = [task_code(task, ("task", i), programs) for i, task in enumerate(model.task)]
+    for i, (task, code) in enumerate(zip(model.task, codes, strict=True)):
         if not work.room_for(task.count * code.processes * _jobs(task, model.until), ("task", i), findings):
             return work
-        work.ops = {**code.ops, **work.ops}
-        work.tasks += _listed_tasks(task, i, code)
     for i, request in enumerate(model.request):
         if not work.room_for(request.count, ("request", i), findings):
             return work
+    for i, (task, code) in enumerate(zip(model.task, codes, strict=True)):
+        work.ops = {**code.ops, **work.ops}
+        work.tasks += _listed_tasks(task, i, code)
+    for i, request in enumerate(model.request):
         work.requests += [
             RequestSpec(
                 name=name, prompt=request.prompt, output=request.output, arrival_ns=request.arrival,
