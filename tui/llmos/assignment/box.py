@@ -44,16 +44,17 @@ _INTRUDED: Final = "something in your program wrote into the grader's private ch
 class Limits:
     """What a submission may use; `_s` is wall clock in seconds, but for `cpu_s`."""
 
-    load_s: float = 5.0
+    load_s: float = 3.0
     """To load the file and make the policy."""
     decision_s: float = 1.0
     """For one call."""
-    case_s: float = 5.0
+    case_s: float = 4.0
     """For all calls of one case."""
     total_s: float = 60.0
     """For the whole submission: when it is spent, no further case is begun."""
-    timeouts: int = 3
-    """When so many cases have run out of time, no further case is begun."""
+    timeouts: int = 2
+    """When so many cases of a topic have run out of time, no further one of it is begun; when the file
+    was not even loaded, no further case at all."""
     cpu_s: int = 10
     """Processor time for one case."""
     memory_bytes: int = 512 << 20
@@ -61,7 +62,7 @@ class Limits:
     """A case that prints more is stopped."""
     shown_bytes: int = 2000
     """So much of what a case prints is shown."""
-    events: int = 5000
+    events: int = 2000
     """A case that makes more events in the simulator is stopped."""
 
     def rlimits(self) -> dict[str, int]:

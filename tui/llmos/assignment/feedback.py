@@ -44,8 +44,9 @@ def _problem(yours: Play) -> list[str]:
         return []
     when = f"at {clock(_end_ns(yours))}: " if yours.events else ""
     contract = getattr(yours.error, "contract", "")
-    rest = f"; the contract: {contract}" if contract else ""
-    return [f"{when}{clean(yours.end, 800)}{rest}"]
+    if contract:  # the dispatcher's own finding: "answered ..."
+        return [f"{when}your policy {yours.end}; the contract: {contract}"]
+    return [f"{when}{clean(yours.end, 800)}"]
 
 
 def _first_difference(expected: Play, yours: Play) -> tuple[int, list[str]]:

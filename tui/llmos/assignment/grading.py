@@ -14,6 +14,7 @@ import os
 import stat
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from llmos.assignment.sandbox import Sandbox
 from llmos.sched import base
 
 LARGEST_FILE: Final = 1 << 20
+LOADING: Final = "loading"
 
 
 @dataclass(frozen=True)
@@ -138,15 +140,16 @@ def _results(
 ) -> Iterator[tuple[Case, str]]:
     """Yield each case with what there is to tell about it; "" if it was passed."""
     spent_at = time.monotonic() + limits.total_s
-    late = 0
+    late: Counter[str] = Counter()
     for case in cases:
-        if late >= limits.timeouts:
-            yield case, f"not run: {late} cases have run out of time already"
+        if max(late[case.topic], late[LOADING]) >= limits.timeouts:
+            yield case, f"not run: {limits.timeouts} cases like it have run out of time already"
         elif time.monotonic() > spent_at:
             yield case, f"not run: the time for the whole submission, {limits.total_s:g} s, is used up"
         else:
             yours, prints = attempt(case)
-            late += isinstance(yours.error, MisbehaviourError) and yours.error.late
+            if isinstance(yours.error, MisbehaviourError) and yours.error.late:
+                late[case.topic if yours.events else LOADING] += 1
             yield case, judge(case, reference(case), yours, prints)
 
 
@@ -176,9 +179,10 @@ def _read(path: Path) -> bytes | str:
     except OSError as error:
         reason = "it is a link" if path.is_symlink() else error.strerror
         return f"{path.name} cannot be read: {reason}; submit the file itself"
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return f"{path.name} is not a file"
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return f"{path.name} is not a file"
         source = file.read(LARGEST_FILE + 1)
     if len(source) > LARGEST_FILE:
         return f"{path.name} is larger than {LARGEST_FILE:,} bytes"
@@ -195,6 +199,7 @@ def _folder_for(file: str, source: bytes) -> Iterator[Path]:
             home = Path(str(module.__file__))
             (folder / place / home.name).write_bytes(home.read_bytes())
         (folder / file).write_bytes(source)
-        for path in (folder, *folder.rglob("*")):  # whoever the process belongs to
-            path.chmod(0o755 if path.is_dir() else 0o644)
+        if os.getuid() == 0:  # the process will be nobody's; others keep their work to themselves
+            for path in (folder, *folder.rglob("*")):
+                path.chmod(0o755 if path.is_dir() else 0o644)
         yield folder

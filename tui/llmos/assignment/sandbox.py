@@ -11,6 +11,7 @@ Source: bwrap(1). What is asked for here was tried against attacks; tests/assign
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -48,6 +49,9 @@ class Started:
         """End it and what it may have started."""
         if self.inside is not None and self.process.poll() is None:
             os.kill(self.inside, signal.SIGKILL)  # the first process in there: all others go with it
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=1)  # bubblewrap buries it and ends
+                return
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
@@ -119,7 +123,7 @@ def _start_inside(folder: Path, file: str, limits: dict[str, int], *, drop: bool
         if rules is not None:
             passed.append(_pipe_holding(rules))
             options += ["--seccomp", str(passed[-1])]
-        process = _popen(["bwrap", *options, "--", *command], passed)
+        process = _popen([shutil.which("bwrap") or "bwrap", *options, "--", *command], passed)
     except BaseException:
         os.close(told)
         raise
@@ -168,7 +172,7 @@ def _popen(command: Sequence[str], passed: Sequence[int] = ()) -> subprocess.Pop
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=_ENVIRONMENT | {"PATH": os.environ.get("PATH", "")} if command[0] == "bwrap" else _ENVIRONMENT,
+        env=_ENVIRONMENT,
         pass_fds=passed,
         start_new_session=True,
         bufsize=0,
