@@ -13,11 +13,21 @@ from llmos.scenario.units import LONGEST_NS, NS, UnfitError, duration_ns, gap_ns
 @pytest.mark.parametrize(
     ("text", "ns"),
     [
-        ("5 ms", 5_000_000), ("2.5s", 2_500_000_000), ("10us", 10_000), ("10 µs", 10_000), ("1 min", 60 * 10**9),
-        ("1.5 h", 5400 * 10**9), ("0.1 us", 100), ("1e3 ms", 10**9), ("1_000 ns", 1000), (" 7 ns ", 7), ("0 s", 0),
-        (".5 ms", 500_000), ("0.3 s", 300_000_000),  # as a float, 0.3 s is 299999999.99999997 ns
+        ("5 ms", 5_000_000),
+        ("2.5s", 2_500_000_000),
+        ("10us", 10_000),
+        ("10 µs", 10_000),
+        ("1 min", 60 * 10**9),
+        ("1.5 h", 5400 * 10**9),
+        ("0.1 us", 100),
+        ("1e3 ms", 10**9),
+        ("1_000 ns", 1000),
+        (" 7 ns ", 7),
+        ("0 s", 0),
+        (".5 ms", 500_000),
+        ("0.3 s", 300_000_000),  # as a float, 0.3 s is 299999999.99999997 ns
     ],
-)  # fmt: skip
+)
 def test_durations(text, ns):
     assert duration_ns(text) == ns
 
@@ -39,10 +49,16 @@ def test_a_duration_is_read_exactly_in_every_unit(ns, unit):
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (5, 'write a unit, as in "5 ms"'), ("5", "write a unit"), ("5 mss", 'did you mean "ms"?'), ("-1 ms", "write 0 or more"),
-        ("0.5 ns", "round it"), ("ms", "write a duration"), ("", "write a duration"), ("1 ms 2 us", "write a duration"),
+        (5, 'write a unit, as in "5 ms"'),
+        ("5", "write a unit"),
+        ("5 mss", 'did you mean "ms"?'),
+        ("-1 ms", "write 0 or more"),
+        ("0.5 ns", "round it"),
+        ("ms", "write a duration"),
+        ("", "write a duration"),
+        ("1 ms 2 us", "write a duration"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_duration_names_the_cure(value, says):
     with pytest.raises(UnfitError) as caught:
         duration_ns(value)
@@ -50,9 +66,24 @@ def test_a_wrong_duration_names_the_cure(value, says):
 
 
 HOSTILE = [
-    True, None, [], {}, "9" * 99 + " s", "9" * 5000, "1e999 s", "1e-999 s", 10**5000, Decimal("NaN"),
-    Decimal("Infinity"), Decimal("-Infinity"), Decimal("1e999999"), Decimal("1e-999999"), 2**63, "\0 ms", "5 m\u0660s",
-]  # fmt: skip
+    True,
+    None,
+    [],
+    {},
+    "9" * 99 + " s",
+    "9" * 5000,
+    "1e999 s",
+    "1e-999 s",
+    10**5000,
+    Decimal("NaN"),
+    Decimal("Infinity"),
+    Decimal("-Infinity"),
+    Decimal("1e999999"),
+    Decimal("1e-999999"),
+    2**63,
+    "\0 ms",
+    "5 m\u0660s",
+]
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count, zip_longest
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from llmos.errors import Problem, ScenarioError, did_you_mean
 from llmos.scenario import units
@@ -93,29 +94,31 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
     Raises ScenarioError when it cannot be read.
     """
-    line = 0
     try:
         if path.exists() and not path.is_file():
             raise _bad("the trace is no file", path)
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise _bad(f"the trace is larger than {LARGEST_FILE_BYTES // 2**20} MiB", path, hint="cut it")
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open("rb") as file:
             rows = _json_rows if path.suffix == ".jsonl" else _csv_rows
-            for line, row in rows(_lines(file, path), path):
-                yield line, row
-    except UnicodeDecodeError as error:
-        raise _bad("the trace is not UTF-8 text", path, line + 1) from error
-    except csv.Error as error:
-        raise _bad(f"the trace is damaged: {error}", path, line + 1) from error
+            yield from rows(_lines(file, path), path)
     except FileNotFoundError as error:
-        near = (
-            did_you_mean(path.name, [p.name for p in path.parent.glob("*")]) if path.parent.is_dir() else ""
-        )
-        raise _bad(
-            "there is no such trace file", path, hint=near or "paths start at the scenario's folder"
-        ) from error
+        raise _bad("there is no such trace file", path) from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise _bad(f"cannot read the trace: {getattr(error, 'strerror', None) or error}", path) from error
+
+
+def _lines(file: IO[bytes], path: Path) -> Iterator[str]:
+    for number in count(1):
+        line = file.readline(LONGEST_LINE)
+        if not line:
+            return
+        if len(line) == LONGEST_LINE:
+            raise _bad("the line is too long", path, number)
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise _bad("the trace is not UTF-8 text", path, number) from error
 
 
 def _json_rows(lines: Iterable[str], path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -126,21 +129,16 @@ def _json_rows(lines: Iterable[str], path: Path) -> Iterator[tuple[int, Mapping[
 
 def _csv_rows(lines: Iterable[str], path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     reader = csv.reader(lines, strict=True)
-    header = [name.strip() for name in next(reader, [])]
-    for cells in reader:
-        if len(cells) > len(header):
-            raise _bad(f"it has {len(cells)} cells, the header has {len(header)}", path, reader.line_num)
-        if cells:
-            yield reader.line_num, dict(zip(header, (cell.strip() for cell in cells), strict=False))
-
-
-def _lines(file: Any, path: Path) -> Iterator[str]:
-    number = 0
-    while text := file.readline(LONGEST_LINE):
-        number += 1
-        if len(text) == LONGEST_LINE:
-            raise _bad("the line is too long", path, number)
-        yield text
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        for cells in reader:
+            if len(cells) > len(header):
+                message = f"it has {len(cells)} cells, the header has {len(header)}"
+                raise _bad(message, path, reader.line_num)
+            if cells:
+                yield reader.line_num, dict(zip_longest(header, map(str.strip, cells), fillvalue=""))
+    except csv.Error as error:
+        raise _bad(f"the trace is damaged: {error}", path, reader.line_num) from error
 
 
 def _object(text: str, path: Path, line: int) -> dict[str, Any]:
@@ -225,7 +223,7 @@ def _number(value: Any) -> Any:
     if isinstance(value, str) and len(value) <= 100:
         if re.fullmatch(r"[+-]?\d{1,40}", value):
             return int(value)
-        if re.fullmatch(r"[+-]?\d{0,40}\.\d{1,40}([eE][+-]?\d{1,3})?", value):
+        if re.fullmatch(r"[+-]?(\d{1,40}\.?|\d{0,40}\.\d{1,40})([eE][+-]?\d{1,3})?", value):
             return Decimal(value)
     return value
 

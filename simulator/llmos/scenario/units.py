@@ -54,8 +54,8 @@ def fraction_ns(value: object, tick_ns: int | None = None) -> Fraction:
     number, unit = _amount(value, 'a duration such as "5 ms"')
     if not unit:
         if tick_ns is None:
-            cure = f'write a unit, as in "{shown(value)} ms", or declare tick = "1 ms" at the top of the file'
-            raise UnfitError(f"{shown(value)} has no unit", hint=cure)
+            tick = 'or declare tick = "1 ms" at the top of the file'
+            raise UnfitError(f"{shown(value)} has no unit", hint=f"{_with_unit(value, 'ms')}, {tick}")
         unit = "ticks"
     return _bounded(number * _unit(unit, _durations(tick_ns)), value, LONGEST_NS)
 
@@ -83,7 +83,7 @@ def size_bytes(value: object) -> int:
     """The size in bytes, 0 to 2**62: "64 MiB"."""
     number, unit = _amount(value, 'a size such as "64 MiB"')
     if not unit:
-        raise UnfitError(f"{shown(value)} has no unit", hint=f'write a unit, as in "{shown(value)} MiB"')
+        raise UnfitError(f"{shown(value)} has no unit", hint=_with_unit(value, "MiB"))
     return _whole(_bounded(number * _unit(unit, BYTES), value, MOST_BYTES), value, "1 B")
 
 
@@ -120,6 +120,11 @@ def _amount(value: object, example: str) -> tuple[Fraction, str]:
     if match is None:
         raise UnfitError(f"{shown(value)} cannot be read", hint=f"write {example}")
     return Fraction(match[1].replace("_", "")), match[2].replace("μ", "µ")
+
+
+def _with_unit(value: object, unit: str) -> str:
+    bare = shown(value).strip('" ')
+    return f'write a unit, as in "{bare} {unit}"'
 
 
 def _durations(tick_ns: int | None) -> dict[str, int]:

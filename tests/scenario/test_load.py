@@ -1,0 +1,142 @@
+"""Reading, finding and describing scenarios."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llmos.errors import ScenarioError
+from llmos.scenario.build import build
+from llmos.scenario.load import find, json_schema, load, load_text, shipped
+from llmos.scenario.machine import run
+from llmos.scenario.model import ScenarioModel
+
+TEXT = """\
+question = "Why?"
+seed = 7
+
+[[task]]
+burst = "3 ms"
+"""
+
+
+def test_a_scenario_remembers_where_it_came_from(tmp_path):
+    (tmp_path / "mine.toml").write_text(TEXT)
+    scenario = load(tmp_path / "mine.toml")
+    assert (scenario.name, scenario.question, scenario.seed) == ("mine", "Why?", 7)
+    assert (scenario.file, scenario.folder) == (tmp_path / "mine.toml", tmp_path)
+    spec = build(scenario)
+    assert (spec.scenario, spec.question, spec.seed) == ("mine", "Why?", 7)
+
+
+def test_windows_line_ends_and_a_byte_order_mark(tmp_path):
+    (tmp_path / "w.toml").write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
+    assert load(tmp_path / "w.toml").model == load_text(TEXT).model
+
+
+def test_relative_paths_start_at_the_scenario_not_at_the_current_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    (folder / "s.toml").write_text(TEXT + '[cpu]\nscheduler = "mine.py"\n')
+    (folder / "mine.py").write_text("from llmos.sched.fcfs import FCFS\nclass Mine(FCFS):\n    pass\n")
+    monkeypatch.chdir(tmp_path)
+    assert run(build(load("deep/s.toml"))).ok
+
+
+def test_a_scenario_with_tasks_and_no_cpu_has_one_core():
+    spec = build(load_text(TEXT))
+    assert (spec.cpu.count, spec.cpu.policy.name, spec.engine) == (1, "fcfs", None)
+
+
+def test_seed_scheduler_and_profile_can_be_replaced():
+    text = TEXT + '[engine]\nmodel = "tiny-20m"\n[[request]]\nprompt = 3\noutput = 2\n'
+    spec = build(load_text(text), seed=9, scheduler="srtf", profile="h100-data-sheet")
+    assert (spec.seed, spec.cpu.policy.name, spec.engine.policy.name) == (9, "srtf", "srtf")
+    assert "data sheet, not measured" in spec.profile
+    with pytest.raises(ScenarioError, match="profile = "):
+        build(load_text(text))
+
+
+def test_an_engine_s_cost_is_kept_with_fractions_of_a_nanosecond():
+    text = TEXT + '[engine]\ncost = { base = "5 ms", per_token = "20 us", per_context_token = "0.25 ns" }'
+    spec = build(load_text(text))
+    assert spec.engine.cost == (5e6, 2e4, 0.25)
+    assert spec.profile == "given in the scenario"
+
+
+@pytest.mark.parametrize(
+    ("engine", "says"),
+    [
+        ("slots = 3", "`cost` or `model`"),
+        ('model = "tiny-20m"\ncost = { base = 1, per_token = 1 }', "`cost` or `model`"),
+        ("cost = { base = 0, per_token = 0 }", "no time"),
+        ("cost = { base = 1 }", "`per_token` is missing"),
+        ("cost = { base = 1, per_token = 1 }\ndtype = 'fp16'", "belongs to `model`"),
+        ("cost = { base = 1, per_token = 1 }\ntoken_budget = 4", "token budget of 4"),
+    ],
+)
+def test_broken_engines(engine, says):
+    with pytest.raises(ScenarioError) as caught:
+        load_text('tick = "1 ms"\n' + TEXT + f"[engine]\n{engine}")
+    assert says in str(caught.value)
+
+
+def test_an_unknown_model_is_told_at_its_line():
+    text = TEXT + '[engine]\nmodel = "tiny-20"\n[[request]]\nprompt = 1\noutput = 1'
+    with pytest.raises(ScenarioError) as caught:
+        build(load_text(text), profile="reference-cpu")
+    assert caught.value.problems[0].line == 7
+    assert caught.value.problems[0].hint == 'did you mean "tiny-20m"?'
+
+
+# --- what ships -------------------------------------------------------------------------------------
+
+
+def test_shipped_scenarios_are_found_by_name():
+    assert find("convoy") == shipped()["convoy"]
+    assert find("some/where.toml") == Path("some/where.toml")
+    with pytest.raises(ScenarioError, match='did you mean "convoy"'):
+        find("convoi")
+
+
+def test_there_are_six_and_each_opens_with_its_question(root):
+    assert shipped().keys() == {path.stem for path in (root / "scenarios").glob("*.toml")}
+    assert len(shipped()) == 6
+    for path in shipped().values():
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        assert first == f"# {load(path).question}"
+
+
+# --- the schema -------------------------------------------------------------------------------------
+
+
+def tables(schema):
+    return [schema, *schema["$defs"].values()]
+
+
+def test_every_key_is_described_in_the_json_schema():
+    schema = json_schema()
+    assert json.loads(json.dumps(schema)) == schema
+    for table in tables(schema):
+        for key, field in table.get("properties", {}).items():
+            if "const" not in field:
+                assert field.get("description"), f"{table['title']}: {key}"
+        assert table.get("additionalProperties") is False
+
+
+def test_the_schema_names_the_keys_of_the_model():
+    schema = json_schema()
+    assert schema["properties"].keys() == ScenarioModel.model_fields.keys()
+    assert schema["required"] == ["question"]
+    steps = {key for table in tables(schema) for key in table.get("properties", {})}
+    assert {
+        "compute",
+        "io",
+        "yield",
+        "fork",
+        "wait",
+        "matmul",
+        "vector_add",
+        "repeat",
+        "context_switch",
+    } <= steps
