@@ -164,7 +164,8 @@ def engine() -> None:
         f"{seconds[False] / seconds[True]:,.0f} times faster"
     )
     print(
-        f"  2,000 requests under mlfq, 32 tokens a turn, batch changing all the time: {iterations / changing:,.0f} /s"
+        f"  2,000 requests under mlfq, 32 tokens a turn, batch changing all the time: "
+        f"{iterations / changing:,.0f} /s"
     )
 
 

@@ -50,7 +50,7 @@ class Stop(StrEnum):
 class Simulation(simpy.Environment):
     """A simpy environment with integer time, phases and cancellable alarms."""
 
-    now: int = 0  # type: ignore[assignment]  # simpy has a property, which half a million calls a second feel
+    now: int = 0  # simpy's is a property, which is felt at a million calls a second
     """The present time, in nanoseconds."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Simulation(simpy.Environment):
 
     def fired(self, _alarm: Alarm) -> None:
         """Count an alarm that fires; it is the first callback of each."""
-        self.now = self._now  # type: ignore[assignment]  # always an int: nobody schedules a float
+        self.now = self._now  # type: ignore[assignment]  # nobody schedules a float
         self.pending -= 1
         self.events += 1
 

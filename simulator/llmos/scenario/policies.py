@@ -4,7 +4,7 @@
   `Service` is time on a core and tokens in an engine, `Duration` is time in both.
 - A parameter may differ by world: quantum = { cpu = "5 ms", engine = "16 tokens" }.
 - A `Service` that is left out in an engine keeps its number of slices: 10 ms become 32 tokens.
-- On a command line a choice is one text: "rr quantum=5 ms", "mlfq levels=3 quantum=5 ms,10 ms,20 ms";
+- On a command line a choice is one text: "rr quantum=5 ms", "mlfq quantum=[5 ms, 10 ms, 20 ms]";
   `parse_choice` reads it and `label` writes it.
 - `describe` reads a policy's docstring: summary, lesson, parameters, source.
 """
@@ -256,8 +256,10 @@ def _try(cls: type[Scheduler], arguments: dict[str, Any]) -> None:
 
 
 def _listed(text: str) -> Any:
-    items = [_plain(item.strip()) for item in text.split(",")]
-    return items if len(items) > 1 else items[0]
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        return [_plain(item.strip()) for item in text[1:-1].split(",") if item.strip()]
+    return _plain(text)
 
 
 def _plain(text: str) -> Any:
@@ -272,7 +274,7 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return "/".join(_text(value.get(world, "")) for world in WORLDS)
     if isinstance(value, list):
-        return ",".join(map(_text, value))
+        return f"[{', '.join(map(_text, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -160,9 +160,9 @@ class Ordered(Scheduler, ABC):
         return worst if self.key(newcomer) < self.key(worst) else None
 
 
-def duration(ns: int) -> str:
+def duration(ns: int, digits: int = 6) -> str:
     """Write a time in nanoseconds in the largest unit that fits: 1_500_000 -> "1.5 ms"."""
     for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
         if abs(ns) >= size:
-            return f"{ns / size:.6g} {unit}"
+            return f"{ns / size:.{digits}g} {unit}"
     return f"{ns} ns"

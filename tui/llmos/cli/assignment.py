@@ -62,7 +62,9 @@ def check_command(ctx: click.Context, folder: Path, require_sandbox: bool, as_js
 @command.command("grade")
 @folder_argument
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Write Gradescope's results.json here.")
-@click.option("--secret", type=click.Path(path_type=Path), help="A file with your secret: makes the hidden cases.")
+@click.option(
+    "--secret", type=click.Path(path_type=Path), help="A file with your secret: makes the hidden cases."
+)
 @sandbox_option
 @json_option
 def grade_command(
@@ -83,7 +85,10 @@ def _show(report: Report, as_json: bool) -> None:
     if as_json:
         print_json(report.gradescope())
         return
-    rows = [(row.name, "passed" if row.passed else "failed", f"{row.score} / {row.max_score}") for row in report.rows]
+    rows = [
+        (row.name, "passed" if row.passed else "failed", f"{row.score} / {row.max_score}")
+        for row in report.rows
+    ]
     table(report.assignment, ("case", "", "points"), rows, left=2)
     say()
     failed = [row for row in report.rows if not row.passed]

@@ -27,5 +27,9 @@ def command(device: str, quick: bool, budget: float | None, name: str, as_json: 
         print_json(facts(profile))
         return
     show(profile)
-    found = f'; scenarios find the latest one as "{THIS_MACHINE}"' if profile.name.startswith(THIS_MACHINE) else ""
+    found = (
+        f'; scenarios find the latest one as "{THIS_MACHINE}"'
+        if profile.name.startswith(THIS_MACHINE)
+        else ""
+    )
     say(f'saved as "{profile.name}"{found}')

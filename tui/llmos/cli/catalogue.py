@@ -36,7 +36,10 @@ def _scenarios() -> list[tuple[str, str]]:
 
 
 def _profiles() -> list[tuple[str, str]]:
-    return [(p.name, f"{p.profile.device} ({p.profile.kind})" if p.profile else p.problem) for p in list_profiles()]
+    return [
+        (p.name, f"{p.profile.device} ({p.profile.kind})" if p.profile else p.problem)
+        for p in list_profiles()
+    ]
 
 
 def _assignments() -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""`llmos check`: are scenario files and logs in order?"""
+"""`llmos check`: whether scenario files and logs are in order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def command(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
     """
     results = {file: _problems(file) for file in files}
     if as_json:
-        print_json({file: {"ok": not code, "problems": problems} for file, (code, problems) in results.items()})
+        print_json(
+            {file: {"ok": not code, "problems": problems} for file, (code, problems) in results.items()}
+        )
     else:
         for file, (code, problems) in results.items():
             say("\n".join(problems) if code else f"{file}: in order")

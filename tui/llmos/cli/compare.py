@@ -15,18 +15,26 @@ from llmos.scenario.compare import Comparison, compare, estimate
 from llmos.scenario.load import find, load
 
 WORLDS = {"cpu": "CPU tasks", "llm": "LLM requests"}
-USUAL = ("response_mean_ns", "turnaround_mean_ns", "turnaround_p95_ns", "ttft_mean_ns", "tpot_mean_ns", "slowdown_mean",
-         "switches", "overhead", "deadline_misses")  # fmt: skip
+USUAL = (
+    "response_mean_ns", "turnaround_mean_ns", "turnaround_p95_ns", "ttft_mean_ns", "tpot_mean_ns",
+    "slowdown_mean", "switches", "overhead", "deadline_misses",
+)  # fmt: skip
 """What is shown when nobody asks for anything else."""
 
 
 @click.command()
 @scenario_argument
-@click.option("--scheduler", "-s", "schedulers", multiple=True, help='Which ones: "fcfs,rr quantum=5 ms", or repeat.')
+@click.option(
+    "--scheduler", "-s", "schedulers", multiple=True, help='Which ones: "fcfs,rr quantum=5 ms", or repeat.'
+)
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="How many seeds, from the scenario's own on.")
-@click.option("--metric", "-m", "metrics", multiple=True, help="Which numbers (llmos run --json names them all).")
+@click.option(
+    "--metric", "-m", "metrics", multiple=True, help="Which numbers (llmos run --json names them all)."
+)
 @profile_option
-@click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="Also draw it (.png, .svg or .pdf).")
+@click.option(
+    "--plot", "plot_path", type=click.Path(path_type=Path), help="Also draw it (.png, .svg or .pdf)."
+)
 @json_option
 def command(
     scenario: str,
@@ -91,8 +99,12 @@ def show(result: Comparison, wanted: list[str]) -> None:
             rows = [[n.removeprefix(world + ".").removesuffix("_ns"), *_cells(result, n)] for n in names]
             table(title, ("", *(column.scheduler for column in result.columns)), rows)
             say()
-    seeds = f"seeds {result.seeds[0]}-{result.seeds[-1]}" if len(result.seeds) > 1 else f"seed {result.seeds[0]}"
-    interval = "; +- is the 95 % confidence interval of the mean over the seeds" if len(result.seeds) > 1 else ""
+    seeds = (
+        f"seeds {result.seeds[0]}-{result.seeds[-1]}" if len(result.seeds) > 1 else f"seed {result.seeds[0]}"
+    )
+    interval = (
+        "; +- is the 95 % confidence interval of the mean over the seeds" if len(result.seeds) > 1 else ""
+    )
     say(f"{result.scenario}, {seeds}{interval}", style="dim")
     if result.profile:
         say(f"costs: {result.profile}", style="dim")
@@ -113,7 +125,8 @@ def _cells(result: Comparison, name: str) -> list[str]:
             cells.append("-")
             continue
         e = estimate(values)
-        cells.append(amount(e.mean, name) + (f" +- {amount(e.half_width, name)}" if e.half_width else ""))
+        interval = f" +- {amount(e.half_width, name, digits=3)}" if e.half_width else ""
+        cells.append(amount(e.mean, name, digits=4) + interval)
     return cells
 
 

@@ -23,9 +23,13 @@ FALLBACK = "reference-cpu"
 
 @click.command()
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path, file_okay=False), default=Path("llmos-demo"), show_default=True,
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("llmos-demo"),
+    show_default=True,
     help="The folder for the pictures and the log.",
-)  # fmt: skip
+)
 @click.option("--reuse", is_flag=True, help="Use the last calibration of this machine, if there is one.")
 def command(output: Path, reuse: bool) -> None:
     """Measure this machine, run the same schedulers on CPU tasks and on LLM requests, draw the result."""

@@ -23,7 +23,8 @@ def command(scheduler: str | None, as_json: bool) -> None:
                 "summary": info.summary,
                 "lesson": info.lesson,
                 "parameters": [
-                    {"name": p.name, "type": p.type, "default": p.default, "doc": p.doc} for p in info.parameters
+                    {"name": p.name, "type": p.type, "default": p.default, "doc": p.doc}
+                    for p in info.parameters
                 ],
                 "source": info.source,
                 "differs": info.differs,

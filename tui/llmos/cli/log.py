@@ -48,7 +48,11 @@ def command(
     for event in expand(read(file)) if expanded else read(file):
         if isinstance(event, Arrive):
             names[event.task] = event.name
-        if event.t < start or (stop is not None and event.t >= stop) or (cpu is not None and event.cpu != cpu):
+        if (
+            event.t < start
+            or (stop is not None and event.t >= stop)
+            or (cpu is not None and event.cpu != cpu)
+        ):
             continue
         if kinds and kind_of(event) not in kinds:
             continue

@@ -62,17 +62,17 @@ def say(text: str = "", style: str = "") -> None:
     console().print(Text(text, style=style))
 
 
-def amount(value: float | None, name: str = "_ns") -> str:
-    """Write a metric's value with the unit that its name ends with."""
+def amount(value: float | None, name: str = "_ns", digits: int = 6) -> str:
+    """Write a metric's value with the unit that its name ends with, to so many digits."""
     if value is None:
         return "-"
     if name.endswith("_ns"):
-        return duration(round(value))
+        return duration(round(value), digits)
     if name.endswith("_per_s"):
         return f"{value:,.4g} /s"
     if name.endswith(("utilisation", "overhead")):
         return f"{value:.1%}"
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+    return f"{value:,.4g}"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import click
 from llmos.scenario.units import duration_ns
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[int]):
     """A time with its unit, as in scenario files; becomes nanoseconds."""
 
     name = "duration"

@@ -28,7 +28,9 @@ KINDS = {
 @click.argument("kind", type=click.Choice(list(KINDS)))
 @click.argument("source")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Where to: .png, .svg or .pdf.")
-@click.option("--quantity", default="turnaround", show_default=True, help="For cdf: response, turnaround, ttft ...")
+@click.option(
+    "--quantity", default="turnaround", show_default=True, help="For cdf: response, turnaround, ttft ..."
+)
 @click.option("--metric", "-m", "metrics", multiple=True, help="For comparison: which numbers.")
 @scheduler_option
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="For comparison and cdf: how many seeds.")

@@ -27,7 +27,8 @@ def list_command(as_json: bool) -> None:
     found = list_profiles()
     if as_json:
         rows = [
-            {"name": p.name, "path": str(p.path), "problem": p.problem} | (facts(p.profile) if p.profile else {})
+            {"name": p.name, "path": str(p.path), "problem": p.problem}
+            | (facts(p.profile) if p.profile else {})
             for p in found
         ]
         print_json(rows)
@@ -36,7 +37,9 @@ def list_command(as_json: bool) -> None:
         "",
         ("name", "kind", "device", "date"),
         [
-            (p.name, p.profile.kind, p.profile.device, p.profile.date[:10]) if p.profile else (p.name, p.problem, "", "")
+            (p.name, p.profile.kind, p.profile.device, p.profile.date[:10])
+            if p.profile
+            else (p.name, p.problem, "", "")
             for p in found
         ],
         left=4,
@@ -60,7 +63,7 @@ def show_command(name: str, as_json: bool) -> None:
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @json_option
 def check_command(name: str, device: str, as_json: bool) -> None:
-    """Time a few of a profile's rows again (about 2 s): how far has the machine drifted?"""
+    """Time a few of a profile's rows again, for about 2 s, and say how far the machine has drifted."""
     profile = load_profile(name)
     with progress("probing"):
         drift = check_profile(profile, device)
@@ -68,8 +71,13 @@ def check_command(name: str, device: str, as_json: bool) -> None:
         print_json({"profile": profile.name, "ratio": drift.ratio, "low": drift.low, "high": drift.high,
                     "within_noise": drift.within_noise})  # fmt: skip
         return
-    say(f"{profile.name}: times are now {drift.ratio:.3f} of what they were ({drift.low:.3f} to {drift.high:.3f})")
-    verdict = "within the noise" if drift.within_noise else "more than the noise; measure again: llmos calibrate"
+    say(
+        f"{profile.name}: times are now {drift.ratio:.3f} of what they were "
+        f"({drift.low:.3f} to {drift.high:.3f})"
+    )
+    verdict = (
+        "within the noise" if drift.within_noise else "more than the noise; measure again: llmos calibrate"
+    )
     say(f"{verdict} (two measurements in a row: {_spread(drift.noise)})")
 
 
@@ -79,12 +87,21 @@ def show(profile: Profile) -> None:
         [
             ("profile", profile.provenance),
             ("device", profile.device),
-            *((name, value) for name, value in (("driver", profile.driver), ("torch", profile.torch)) if value),
+            *(
+                (name, value)
+                for name, value in (("driver", profile.driver), ("torch", profile.torch))
+                if value
+            ),
             ("clock", profile.clock),
             *([("threads", profile.threads)] if profile.threads else []),
             ("noise floor", _spread(profile.noise)),
             *((f"held out, {how}", _spread(spread)) for how, spread in profile.holdout.items()),
-            ("peak", ", ".join(f"{dtype} {flops / 1e9:,.1f} GFLOP/s" for dtype, flops in profile.peak_flops.items())),
+            (
+                "peak",
+                ", ".join(
+                    f"{dtype} {flops / 1e9:,.1f} GFLOP/s" for dtype, flops in profile.peak_flops.items()
+                ),
+            ),
             ("bandwidth", f"{profile.bandwidth_bytes_per_s / 1e9:,.1f} GB/s"),
             ("rows", len(profile.rows)),
             *((("note"), note) for note in profile.notes),
@@ -94,7 +111,12 @@ def show(profile: Profile) -> None:
         say()
         step = max(1, len(profile.rows) // MOST_ROWS)
         rows = [
-            (show_op(row.op), f"{row.seconds * 1e6:,.1f} us", f"{row.low * 1e6:,.1f}", f"{row.high * 1e6:,.1f}")
+            (
+                show_op(row.op),
+                f"{row.seconds * 1e6:,.1f} us",
+                f"{row.low * 1e6:,.1f}",
+                f"{row.high * 1e6:,.1f}",
+            )
             for row in profile.rows[::step]
         ]
         table(f"Every {step}th of {len(profile.rows)} rows", ("operation", "time", "low", "high"), rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,13 +20,25 @@ from llmos.trace.report import document
 from llmos.trace.state import Mode, State, TaskState, check
 
 MOST_ROWS = 20
+PROCESS_COLUMNS = (
+    "task", "arrival", "first run", "finish", "response", "turnaround", "waiting", "cpu", "preempted",
+)  # fmt: skip
+REQUEST_COLUMNS = (
+    "request", "arrival", "prompt", "output", "first token", "end to end", "waiting", "preempted",
+)  # fmt: skip
 
 scenario_argument = click.argument("scenario")
-seed_option = click.option("--seed", type=click.IntRange(0, 2**63), help="Seed, in place of the scenario's own.")
-scheduler_option = click.option(
-    "--scheduler", "-s", help='Scheduler, in place of the scenario\'s own: "rr", "rr quantum=5 ms", "mine.py:Mine".'
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**63), help="Seed, in place of the scenario's own."
 )
-profile_option = click.option("--profile", help='Cost profile, in place of the scenario\'s own ("this-machine").')
+scheduler_option = click.option(
+    "--scheduler",
+    "-s",
+    help='Scheduler, in place of the scenario\'s own: "rr", "rr quantum=5 ms", "mine.py:Mine".',
+)
+profile_option = click.option(
+    "--profile", help='Cost profile, in place of the scenario\'s own ("this-machine").'
+)
 
 
 @click.command()
@@ -34,7 +46,9 @@ profile_option = click.option("--profile", help='Cost profile, in place of the s
 @seed_option
 @scheduler_option
 @profile_option
-@click.option("--log", "log_path", type=click.Path(path_type=Path), help="Write the event log (.jsonl or .jsonl.gz).")
+@click.option(
+    "--log", "log_path", type=click.Path(path_type=Path), help="Write the event log (.jsonl or .jsonl.gz)."
+)
 @click.option("--runs", is_flag=True, help="With --json: also who ran where and when.")
 @json_option
 @click.pass_context
@@ -94,17 +108,18 @@ def report(outcome: Outcome) -> None:
     processes = [t for t in state.tasks.values() if t.world == "process"]
     requests = [t for t in state.tasks.values() if t.world == "request"]
     if processes:
-        columns = ("task", "arrival", "first run", "finish", "response", "turnaround", "waiting", "cpu", "preempted")
-        _tasks("CPU tasks", columns, processes, _process_row)
+        _tasks("CPU tasks", PROCESS_COLUMNS, processes, _process_row)
     if requests:
-        columns = ("request", "arrival", "prompt", "output", "first token", "end to end", "waiting", "preempted")
-        _tasks("LLM requests", columns, requests, _request_row)
+        _tasks("LLM requests", REQUEST_COLUMNS, requests, _request_row)
     _processors(state)
     _means(state)
     fields(
         [
             ("end", f"{amount(state.now)}: {outcome.reason}"),
-            ("scenario", f"{state.header.scenario}, seed {state.header.seed}, convention {state.header.convention}"),
+            (
+                "scenario",
+                f"{state.header.scenario}, seed {state.header.seed}, convention {state.header.convention}",
+            ),
             *([("costs", state.header.profile)] if state.header.profile else []),
             ("log sha256", outcome.log_sha256),
         ]
@@ -112,7 +127,7 @@ def report(outcome: Outcome) -> None:
 
 
 def _tasks(
-    title: str, columns: tuple[str, ...], tasks: list[TaskState], row: Callable[[TaskState], list[object]]
+    title: str, columns: Sequence[str], tasks: list[TaskState], row: Callable[[TaskState], list[object]]
 ) -> None:
     table(title, columns, [row(task) for task in tasks[:MOST_ROWS]])
     if len(tasks) > MOST_ROWS:
@@ -154,7 +169,7 @@ def _processors(state: State) -> None:
         [p.name, p.policy, *(f"{p.spent_ns[mode] / total:.1%}" for mode in Mode), p.switches, p.interrupts]
         for p in state.processors.values()
     ]
-    columns = ("processor", "policy", "user", "kernel", "switching", "idle", "dispatches", "interrupts")
+    columns = ("processor", "policy", "user", "kernel", "switching", "idle", "switches", "interrupts")
     table("Processors", columns, rows, left=2)
     say()
 
@@ -164,8 +179,10 @@ def _means(state: State) -> None:
     rows = []
     for name, value in named.items():
         if "_mean" in name:
-            rows.append([name.replace("_mean", "").removesuffix("_ns"), amount(value, name)])
-            rows[-1] += [amount(named.get(name.replace("_mean", s)), name) for s in ("_p50", "_p95", "_max")]
+            rows.append([name.replace("_mean", "").removesuffix("_ns"), amount(value, name, digits=4)])
+            rows[-1] += [
+                amount(named.get(name.replace("_mean", s)), name, digits=4) for s in ("_p50", "_p95", "_max")
+            ]
     if rows:
         table("Over all tasks", ("", "mean", "median", "p95", "max"), rows)
         say()

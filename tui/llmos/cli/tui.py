@@ -20,7 +20,9 @@ FIRST = "mlfq-gaming"
 @scheduler_option
 @profile_option
 @click.pass_context
-def command(ctx: click.Context, source: str, seed: int | None, scheduler: str | None, profile: str | None) -> None:
+def command(
+    ctx: click.Context, source: str, seed: int | None, scheduler: str | None, profile: str | None
+) -> None:
     """Watch SOURCE, a scenario or a saved log: play it, step forward and back. Press ? for the keys."""
     from llmos.tui.app import run_tui
 
