@@ -140,3 +140,9 @@ def test_the_schema_names_the_keys_of_the_model():
         "repeat",
         "context_switch",
     } <= steps
+
+
+def test_every_key_is_in_the_reference(root):
+    page = (root / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    keys = {key for table in tables(json_schema()) for key in table.get("properties", {})}
+    assert not {key for key in keys if key not in page}

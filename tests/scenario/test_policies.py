@@ -181,10 +181,14 @@ def test_a_policy_file_that_fails_is_a_problem(tmp_path, code, says):
         ("rr", {"policy": "rr"}),
         ("rr quantum=5 ms", {"policy": "rr", "quantum": "5 ms"}),
         (
-            "mlfq levels=3 quantum=5 ms,10 ms,20 ms",
+            "mlfq levels=3 quantum=[5 ms, 10 ms, 20 ms]",
             {"policy": "mlfq", "levels": 3, "quantum": ["5 ms", "10 ms", "20 ms"]},
         ),
         ("mlfq io_bump=true boost=1 s", {"policy": "mlfq", "io_bump": True, "boost": "1 s"}),
+        (
+            "mlfq quantum=[1 ms, 2 ms]/[3, 4]",
+            {"policy": "mlfq", "quantum": {"cpu": ["1 ms", "2 ms"], "engine": [3, 4]}},
+        ),
         ("rr quantum=5 ms/16", {"policy": "rr", "quantum": {"cpu": "5 ms", "engine": 16}}),
         ("my folder/mine.py:Mine x=-2", {"policy": "my folder/mine.py:Mine", "x": -2}),
     ],
