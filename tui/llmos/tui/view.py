@@ -1,0 +1,87 @@
+"""What a painter gets to see, and how it writes lines.
+
+- A painter is a function of a `View`, a size and a scroll offset; it returns the lines and the offset
+  as far as there is something to scroll. It builds only the lines that are seen.
+- Nothing here knows of textual's application or of widgets; a line is a `Strip`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+from llmos.tui import palette
+from llmos.tui.timeline import Timeline
+from llmos.tui.words import clean
+
+
+@dataclass
+class View:
+    """A timeline and how it is looked at."""
+
+    timeline: Timeline = field(default_factory=Timeline)
+    title: str = ""
+    playing: bool = False
+    speed_ns: int = 1_000_000
+    """Simulated nanoseconds per second of real time."""
+    cell_ns: int = 1_000_000
+    """Simulated nanoseconds per cell of the chart."""
+    message: str = ""
+    """An answer to the last key, until the next one."""
+    coming: str = ""
+    """Why more events may come: "reading", "the run goes on"; "" if all are there."""
+    trouble: str = ""
+    """Why the events end before the end of the run; "" if they do not."""
+
+
+Part = tuple[str, Style]
+Lines = list[Strip]
+Painter = Callable[[View, int, int, int | None], tuple[Lines, int]]
+"""(view, width, height, offset) -> (lines, offset); an offset of None follows the cursor."""
+
+
+def line(width: int, parts: Iterable[Part], fill: Style = palette.PLAIN) -> Strip:
+    """Join `parts` and cut or fill them up to `width` cells."""
+    segments = [Segment(text, style) for text, style in parts if text]
+    return Strip(segments).adjust_cell_length(width, fill)
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """Clean `text` and make it `width` cells wide; what is too long ends in an ellipsis."""
+    text = clean(text)
+    size = cell_len(text)
+    if size > width:
+        return set_cell_size(text, width - 1) + "…" if width > 0 else ""
+    return " " * (width - size) + text if right else text + " " * (width - size)
+
+
+def title_bar(width: int, title: str, more: str = "", alarm: str = "") -> Strip:
+    """The line above a pane."""
+    parts = [(f" {title} ", palette.TITLE), (f" {clean(more)}", palette.TITLE_FAINT)]
+    if alarm:
+        parts.append((f"  {clean(alarm)}", palette.TITLE_ALARM))
+    return line(width, parts, palette.TITLE)
+
+
+def chip(timeline: Timeline, pid: int) -> Part:
+    """The mark of a task in its colour: the legend of the chart."""
+    tracks = timeline.tracks
+    return f" {clean(tracks.marks.get(pid, '?'))} ", palette.of_task(tracks.order.get(pid, 0))
+
+
+def padded(lines: Lines, width: int, height: int) -> Lines:
+    """Cut or fill up to `height` lines."""
+    blank = line(width, ())
+    return lines[:height] + [blank] * (height - len(lines))
+
+
+def window(offset: int | None, follow: int, total: int, height: int) -> int:
+    """Return the first of `height` rows to show: `offset`, or else the page that row `follow` is on."""
+    if offset is None:
+        offset = follow // height * height if height > 0 else 0
+    return max(0, min(offset, total - height))
