@@ -108,8 +108,9 @@ def difference(shown, real):
 
 def refreshed(shown, real):
     """The lines `shown` with the numbers of `real`; as they are where that cannot be told."""
-    if not any("..." in line for line in shown):
-        return real
+    if not any(line.strip() == "..." for line in shown) and (not shown or len(shown) == len(real)):
+        pairs = zip(shown or real, real, strict=True)
+        return [mine if "..." in mine and same([mine], [other]) else other for mine, other in pairs]
 
     def vague(line):
         return re.sub(r"\s+", " ", re.sub(r"[\d.,]+( ?[mun]?s)?(?!\w)", "0", line)).strip()
