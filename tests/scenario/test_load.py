@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from llmos.costs.profile import shipped_folders
 from llmos.errors import ScenarioError
 from llmos.scenario.build import build
+from llmos.scenario.compare import compare
 from llmos.scenario.load import find, json_schema, load, load_text, shipped
 from llmos.scenario.machine import run
 from llmos.scenario.model import ScenarioModel
@@ -41,6 +43,20 @@ def test_relative_paths_start_at_the_scenario_not_at_the_current_folder(tmp_path
     (folder / "mine.py").write_text("from llmos.sched.fcfs import FCFS\nclass Mine(FCFS):\n    pass\n")
     monkeypatch.chdir(tmp_path)
     assert run(build(load("deep/s.toml"))).ok
+
+
+def test_a_scheduler_that_is_asked_for_starts_at_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("from llmos.sched.fcfs import FCFS\nclass Mine(FCFS):\n    pass\n")
+    scenario = load_text(TEXT, folder=Path("elsewhere"))
+    monkeypatch.chdir(tmp_path)
+    assert build(scenario, scheduler="mine.py").cpu.policy.name == "mine.py"
+    assert compare(scenario, ["mine.py"]).columns[0].scheduler == "mine.py"
+
+
+def test_a_profile_s_path_starts_at_the_scenario(tmp_path):
+    (tmp_path / "mine.json").write_bytes((shipped_folders()[0] / "reference-cpu.json").read_bytes())
+    spec = build(load_text('profile = "mine.json"\n' + TEXT, folder=tmp_path))
+    assert spec.profile.startswith("reference-cpu")
 
 
 def test_a_scenario_with_tasks_and_no_cpu_has_one_core():

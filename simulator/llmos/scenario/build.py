@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from llmos.costs.iteration import fit_iteration, model_shape
@@ -26,6 +27,7 @@ from llmos.scenario.work import Work, gather
 from llmos.trace.expand import Cost
 
 Choice = str | Mapping[str, Any]
+FindPolicy = Callable[[Choice, World], PolicySpec | None]
 
 
 def build(
@@ -34,20 +36,31 @@ def build(
     seed: int | None = None,
     scheduler: Choice | None = None,
     profile: str | None = None,
+    folder: Path = Path(),
 ) -> MachineSpec:
     """The machine that a scenario describes, and its work.
 
     `seed` and `profile` stand in place of the scenario's own; `scheduler` replaces the policies of
-    the cores and of the engine alike. Raises ScenarioError with all problems.
+    the cores and of the engine alike, and a path in it starts at `folder`. Raises ScenarioError with
+    all problems.
     """
     model = scenario.model
     findings = Findings(scenario.file, scenario.lines)
     programs = Programs(scenario, findings)
     seed = model.seed if seed is None else seed
     work = gather(scenario, seed, programs, findings)
-    costs, source = _costs(model.profile if profile is None else profile, findings)
+    costs, source = _costs(_profile_of(scenario) if profile is None else profile, findings)
     _price(work, costs, findings)
-    cpu, engine = _cpu(scenario, scheduler, findings), _engine(scenario, scheduler, costs, findings)
+
+    asked = Findings(None, {})  # what is wrong with `scheduler` is not in the file
+
+    def policy(own: Choice, world: World) -> PolicySpec | None:
+        if scheduler is None:
+            return policy_of(scenario, own, world, (world, "scheduler"), findings)
+        return policy_of(scenario, scheduler, world, ("scheduler",), asked, folder)
+
+    cpu, engine = _cpu(scenario, policy), _engine(scenario, policy, costs, findings)
+    findings.problems += asked.problems
     findings.raise_any()
     return MachineSpec(
         scenario=scenario.name,
@@ -67,11 +80,20 @@ def build(
 
 
 def policy_of(
-    scenario: Scenario, choice: Choice, world: World, path: positions.Path, findings: Findings
+    scenario: Scenario,
+    choice: Choice,
+    world: World,
+    path: positions.Path,
+    findings: Findings,
+    folder: Path | None = None,
 ) -> PolicySpec | None:
-    """The policy that `choice`, which stands at `path`, means in `world`; None if it has problems."""
+    """The policy that `choice`, which stands at `path`, means in `world`; None if it has problems.
+
+    Its files are in `folder`, if not in the scenario's own.
+    """
+    folder = scenario.folder if folder is None else folder
     try:
-        return policies.policy_spec(choice, world, folder=scenario.folder, tick_ns=scenario.model.tick)
+        return policies.policy_spec(choice, world, folder=folder, tick_ns=scenario.model.tick)
     except ScenarioError as error:
         findings.add_error(path, error)
         return None
@@ -85,28 +107,26 @@ def worlds(scenario: Scenario) -> list[World]:
     return [world for world, there in has.items() if there]
 
 
-def _cpu(scenario: Scenario, scheduler: Choice | None, findings: Findings) -> CpuSpec | None:
+def _cpu(scenario: Scenario, policy: FindPolicy) -> CpuSpec | None:
     if "cpu" not in worlds(scenario):
         return None
     cpu = scenario.model.cpu or Cpu()
-    path: positions.Path = ("cpu", "scheduler") if scheduler is None else ("scheduler",)
-    policy = policy_of(scenario, scheduler or cpu.scheduler, "cpu", path, findings)
+    found = policy(cpu.scheduler, "cpu")
     costs = Costs(**{f"{name}_ns": ns for name, ns in cpu.costs})
-    return CpuSpec(policy=policy, count=cpu.count, costs=costs) if policy else None
+    return CpuSpec(policy=found, count=cpu.count, costs=costs) if found else None
 
 
 def _engine(
-    scenario: Scenario, scheduler: Choice | None, costs: CostModel | None, findings: Findings
+    scenario: Scenario, policy: FindPolicy, costs: CostModel | None, findings: Findings
 ) -> EngineSpec | None:
     engine = scenario.model.engine
     if engine is None:
         return None
-    path: positions.Path = ("engine", "scheduler") if scheduler is None else ("scheduler",)
-    policy = policy_of(scenario, scheduler or engine.scheduler, "engine", path, findings)
+    found = policy(engine.scheduler, "engine")
     cost = _iteration_cost(engine, costs, findings)
-    if policy is None or cost is None:
+    if found is None or cost is None:
         return None
-    return EngineSpec(policy=policy, cost=cost, slots=engine.slots, token_budget=engine.token_budget)
+    return EngineSpec(policy=found, cost=cost, slots=engine.slots, token_budget=engine.token_budget)
 
 
 def _iteration_cost(engine: Engine, costs: CostModel | None, findings: Findings) -> Cost | None:
@@ -134,6 +154,13 @@ def _devices(scenario: Scenario, programs: Programs) -> list[DeviceSpec]:
     if programs.uses_default_device and DEFAULT_DEVICE not in programs.devices:
         devices.append(DeviceSpec(name=DEFAULT_DEVICE, service_ns=0, servers=0))
     return devices
+
+
+def _profile_of(scenario: Scenario) -> str | None:
+    """The scenario's own profile; a path starts at the scenario's folder."""
+    name = scenario.model.profile
+    is_path = name is not None and (name.endswith(".json") or "/" in name or "\\" in name)
+    return str(scenario.folder / name) if name is not None and is_path else name
 
 
 def _costs(name: str | None, findings: Findings) -> tuple[CostModel | None, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
+from pathlib import Path
 
 from llmos.errors import LlmosError
 from llmos.scenario.build import Choice, build, policy_of, worlds
@@ -78,12 +79,14 @@ def compare(
 ) -> Comparison:
     """Run `scenario` with each scheduler and seed; what is left out is as its [compare] says.
 
-    `progress` gets the runs that are done and their total. Raises ScenarioError when a scheduler does
-    not fit, and LlmosError when a run does not do what it set out to do.
+    A path among `schedulers` starts at the current folder. `progress` gets the runs that are done and
+    their total. Raises ScenarioError when a scheduler does not fit, and LlmosError when a run does not
+    do what it set out to do.
     """
     plan = scenario.model.compare
+    folder = Path()
     if schedulers is None:
-        schedulers = plan.schedulers if plan else []
+        schedulers, folder = plan.schedulers if plan else [], scenario.folder
     if seeds is None:
         seeds = range(scenario.seed, scenario.seed + (plan.seeds if plan else 1))
     if not schedulers or not seeds:
@@ -92,13 +95,13 @@ def compare(
             file=scenario.file,
             hint="name schedulers, or give the scenario a [compare]",
         )
-    _fit(scenario, schedulers)
+    _fit(scenario, schedulers, folder)
     source = ""
     columns = [Column(label(choice)) for choice in schedulers]
     done = 0
     for choice, column in zip(schedulers, columns, strict=True):
         for seed in seeds:
-            spec = build(scenario, seed=seed, scheduler=choice, profile=profile)
+            spec = build(scenario, seed=seed, scheduler=choice, profile=profile, folder=folder)
             outcome = run(spec, keep_spans=False)
             if not outcome.ok:
                 raise LlmosError(f"{column.scheduler} with seed {seed}: {outcome.reason}", file=scenario.file)
@@ -110,12 +113,12 @@ def compare(
     return Comparison(scenario.name, scenario.question, source, list(seeds), columns)
 
 
-def _fit(scenario: Scenario, schedulers: Sequence[Choice]) -> None:
+def _fit(scenario: Scenario, schedulers: Sequence[Choice], folder: Path) -> None:
     """Try all schedulers before the first long run; raises ScenarioError with all their problems."""
-    findings = Findings(scenario.file, scenario.lines)
+    findings = Findings(None, {})
     for choice in schedulers:
         for world in worlds(scenario):
-            policy_of(scenario, choice, world, ("schedulers",), findings)
+            policy_of(scenario, choice, world, ("schedulers",), findings, folder)
     findings.raise_any()
 
 
