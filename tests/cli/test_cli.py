@@ -1,15 +1,19 @@
-"""The command line as a person or a script meets it: in a process of its own."""
+"""The command line as a person or a script meets it."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from llmos.cli.main import main
 from llmos.trace.log import read
 from llmos.trace.state import check, fold
 
@@ -37,24 +41,23 @@ def folder(tmp_path):
     return tmp_path
 
 
-def llmos(folder, *args, **more):
-    """Run `llmos ARGS` in `folder`."""
-    env = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "LLMOS_DATA": str(folder / "data"),
-        "COLUMNS": "120",
-    }
-    code = "from llmos.cli.main import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *args],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-        **more,
-    )
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def llmos(folder, *args):
+    """Run `llmos ARGS` in `folder`, in this process, as its entry point does."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["llmos", *args])
+        patch.setenv("LLMOS_DATA", str(folder / "data"))
+        patch.chdir(folder)
+        with pytest.raises(SystemExit) as left:
+            main()
+    return Done(left.value.code, out.getvalue(), err.getvalue())
 
 
 def ok(done):
@@ -195,9 +198,7 @@ def test_a_run_that_fails_has_exit_code_1(folder):
 
 
 def test_ctrl_c_leaves_a_log(folder):
-    endless = (
-        'question = "?"\n[cpu]\nscheduler = "rr quantum=1 us"\n[[task]]\nname = "A"\nburst = "36000 s"\n'
-    )
+    endless = 'question = "?"\n[cpu]\nscheduler = { policy = "rr", quantum = "1 us" }\n[[task]]\nname = "A"\nburst = "36000 s"\n'
     (folder / "endless.toml").write_text(endless + '[[task]]\nname = "B"\nburst = "36000 s"\n')
     code = "from llmos.cli.main import main; main()"
     process = subprocess.Popen(
@@ -223,18 +224,18 @@ def test_a_closed_pipe_is_no_error(folder):
     """As in `llmos log run.jsonl | head -1`."""
     ok(llmos(folder, "run", "convoy2.toml", "-s", "rr quantum=10 us", "--log", "run.jsonl"))
     code = "from llmos.cli.main import main; main()"
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code, "log", "run.jsonl"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout.readline()
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait() == 0
+    ) as process:
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
 
 
 def test_schema_is_a_json_schema_with_descriptions(folder):

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 import msgspec
 
-from llmos.cli.output import console
 from llmos.cli.parsing import DURATION
 from llmos.errors import LlmosError, did_you_mean
 from llmos.sched.base import duration
@@ -44,7 +43,6 @@ def command(
             hint = did_you_mean(kind, NAMES) or f"the kinds are: {', '.join(NAMES)}"
             raise LlmosError(f'no event is of kind "{kind}"', hint=hint)
     names: dict[int, str] = {}
-    out = console()
     for event in expand(read(file)) if expanded else read(file):
         if isinstance(event, Arrive):
             names[event.task] = event.name
@@ -59,9 +57,9 @@ def command(
         if tasks and str(event.task) not in tasks and names.get(event.task) not in tasks:
             continue
         if as_json:
-            click.echo(msgspec.json.encode(event))
+            click.echo(msgspec.json.encode(event).decode())
         else:
-            out.print("  ".join(_cells(event, names)), markup=False, soft_wrap=True)
+            click.echo("  ".join(_cells(event, names)).rstrip())
 
 
 def _cells(event: Event, names: dict[int, str]) -> Iterator[str]:

@@ -78,12 +78,12 @@ def llmos() -> None:
 def main() -> NoReturn:
     """Run the command line and leave with the right exit code."""
     try:
-        code = llmos.main(prog_name="llmos", standalone_mode=False)
+        code = _run(sys.argv[1:])
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except click.Abort:
+    except (KeyboardInterrupt, click.Abort):
         code = 130
     except LlmosError as error:
         click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
@@ -92,4 +92,14 @@ def main() -> NoReturn:
         # The reader went away (`llmos log x | head`): not our trouble, and Python should not report it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
+
+
+def _run(args: list[str]) -> int:
+    # Not llmos.main(): that leaves with 1 on a closed pipe, and 1 says that a simulated run failed.
+    try:
+        with llmos.make_context("llmos", args) as context:
+            llmos.invoke(context)
+    except click.exceptions.Exit as left:
+        return left.exit_code
+    return 0

@@ -35,7 +35,7 @@ def console() -> Console:
 
 def print_json(document: object) -> None:
     """Print `document` as indented JSON."""
-    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
