@@ -244,6 +244,23 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file():
     ]
 
 
+def test_a_wrong_value_does_not_hide_what_is_wrong_elsewhere():
+    error = refused(
+        HEAD + 'sed = 1\n[cpu]\ncuont = 2\nscheduler = "rrr"\n'
+        '[engine]\nslots = "x"\nscheduler = { policy = "rr", quantum = "5 ms" }\n'
+        "[[device]]\nname = 'disk'\nservers = -1\n"
+        "[[task]]\nbrust = 1\n[[task]]\nprogram = [{ io = 'dsk' }]\n[[task]]\nprogram = [{ fork = 'w' }]\n"
+        "[programs.w]\nsteps = []\n[[request]]\nprompt = 0\noutput = 1\n"
+        "[[workload]]\nkind = 'task'\n[[workload]]\nkind = 'task'\nname = 'w'\ncount = 1\nprogram = 'x'\n"
+        "arrival = 'all-at-once'\n[compare]\nschedulers = ['srtff']\nseeds = 0"
+    )
+    lines = [problem.line for problem in error.problems]
+    wrong = {"sed": 3, "cuont": 5, "rrr": 6, "slots": 8, "5 ms": 9, "servers": 12, "brust": 14, "dsk": 16}
+    wrong |= {"steps": 20, "prompt": 22, "workload 0": 24, "program x": 30, "srtff": 33, "seeds": 34}
+    assert set(wrong.values()) <= set(lines)
+    assert 18 not in lines  # `fork = 'w'`: the program is there, only its steps are wrong
+
+
 def test_very_many_problems_are_cut():
     error = refused(HEAD + "[[task]]\nburst = -1\n" * 500)
     assert len(error.problems) == 101

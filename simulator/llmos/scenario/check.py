@@ -26,17 +26,12 @@ TOTALS: Final = (
 )  # fmt: skip
 
 
-def check(scenario: Scenario) -> None:
-    """Look for problems between the tables of a scenario, and between it and the files it names.
-
-    Raises ScenarioError with all of them.
-    """
-    findings = Findings(scenario.file, scenario.lines)
+def check(scenario: Scenario, findings: Findings) -> None:
+    """Note the problems between the tables of a scenario, and between it and the files it names."""
     _there_is_work(scenario, findings)
     _names(scenario, findings)
     _work(scenario, findings)
     _policies(scenario, findings)
-    findings.raise_any()
 
 
 def metric_names(scenario_worlds: list[World]) -> list[str]:

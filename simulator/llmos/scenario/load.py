@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.resources
 import re
 import tomllib
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 from llmos.errors import Problem, ScenarioError, did_you_mean
 from llmos.scenario import positions, units
 from llmos.scenario.check import check
+from llmos.scenario.mend import mended
 from llmos.scenario.model import ScenarioModel
 from llmos.scenario.source import Findings, Scenario
 from llmos.scenario.units import UnfitError
@@ -61,14 +63,19 @@ def load_text(
         line = text.count("\n", 0, number.start()) + 1 if number else None
         raise _unreadable("a number or a table here is too large to read", file, line) from error
     findings = Findings(file, lines)
+    context = {"tick_ns": _tick(raw)}
     try:
-        model = ScenarioModel.model_validate(raw, context={"tick_ns": _tick(raw)})
+        model = ScenarioModel.model_validate(raw, context=context)
     except ValidationError as error:
-        findings.add_validation(error, raw)
+        wrong = findings.add_validation(error, raw)
+        with suppress(ValidationError):  # then the rest cannot be looked at as a whole
+            rest = ScenarioModel.model_validate(mended(raw, wrong), context=context)
+            check(Scenario(name, rest, file, folder, lines), findings)
         findings.raise_any()
         raise
     scenario = Scenario(name, model, file, folder, lines)
-    check(scenario)
+    check(scenario, findings)
+    findings.raise_any()
     return scenario
 
 

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from llmos.scenario.fields import Duration, FineDuration, Model, Name, Tokens
+from llmos.scenario.policies import parse_choice
 from llmos.scenario.units import UnfitError, kind
 
 
 def _choice(value: Any) -> Any:
-    if isinstance(value, str) and value:
-        return {"policy": value}
+    if isinstance(value, str) and value.strip():
+        return parse_choice(value)
     if not isinstance(value, dict):
         raise UnfitError(f"it should be a policy's name or a table with `policy`, not {kind(value)}")
     if not isinstance(value.get("policy"), str) or not value["policy"]:

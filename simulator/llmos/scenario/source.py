@@ -74,11 +74,14 @@ class Findings:
             where = ":".join(str(part) for part in (error.file, error.line) if part is not None)
             self.add(path, f"{where}: {error.message}" if where else error.message, hint=error.hint)
 
-    def add_validation(self, error: ValidationError, raw: Mapping[str, Any]) -> None:
-        """Note what pydantic found wrong in the TOML data `raw`."""
+    def add_validation(self, error: ValidationError, raw: Mapping[str, Any]) -> list[positions.Path]:
+        """Note what pydantic found wrong in the TOML data `raw`, and return where."""
+        paths = []
         for details in error.errors(include_url=False):
-            problem = _problem(details, raw)
-            self.add(problem[0], problem[1].message, allowed=problem[1].allowed, hint=problem[1].hint)
+            path, unfit = _problem(details, raw)
+            self.add_error(path, unfit)
+            paths.append(path)
+        return paths
 
     def raise_any(self) -> None:
         """Raise ScenarioError if there are problems."""
