@@ -1,6 +1,7 @@
 """Reading, finding and describing scenarios."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from llmos.scenario.compare import compare
 from llmos.scenario.load import find, json_schema, load, load_text, shipped
 from llmos.scenario.machine import run
 from llmos.scenario.model import ScenarioModel
+from llmos.scenario.policies import names
 
 TEXT = """\
 question = "Why?"
@@ -127,7 +129,7 @@ def test_there_are_six_and_each_opens_with_its_question(root):
 
 
 def tables(schema):
-    return [schema, *schema["$defs"].values()]
+    return [schema, *(table for table in schema["$defs"].values() if "properties" in table)]
 
 
 def test_every_key_is_described_in_the_json_schema():
@@ -156,6 +158,18 @@ def test_the_schema_names_the_keys_of_the_model():
         "repeat",
         "context_switch",
     } <= steps
+
+
+def test_the_schema_offers_the_policies_that_there_are():
+    scheduler = json_schema()["$defs"]["Cpu"]["properties"]["scheduler"]
+    assert scheduler["anyOf"][0]["anyOf"][0] == {"enum": names()}
+    assert scheduler["anyOf"][1]["properties"]["policy"]["anyOf"][0] == {"enum": names()}
+
+
+def test_every_reference_in_the_schema_leads_somewhere():
+    text = json.dumps(json_schema())
+    there = set(json_schema()["$defs"])
+    assert set(re.findall(r"#/\$defs/(\w+)", text)) == there
 
 
 def test_every_key_is_in_the_reference(root):

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import json
 import re
 import tomllib
 from contextlib import suppress
@@ -20,8 +21,10 @@ from pydantic import ValidationError
 from llmos.errors import Problem, ScenarioError, did_you_mean
 from llmos.scenario import positions, units
 from llmos.scenario.check import check
+from llmos.scenario.machine_tables import POLICY_SCHEMA
 from llmos.scenario.mend import mended
 from llmos.scenario.model import ScenarioModel
+from llmos.scenario.policies import names
 from llmos.scenario.source import Findings, Scenario
 from llmos.scenario.units import UnfitError
 
@@ -107,7 +110,10 @@ def find(name_or_path: str | Path) -> Path:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of scenario files, for editors."""
-    schema = ScenarioModel.model_json_schema(by_alias=True)
+    # An editor offers the names; a path of one's own is as good.
+    policy = {"anyOf": [{"enum": names()}, {"type": "string", "minLength": 1}]}
+    text = json.dumps(ScenarioModel.model_json_schema(by_alias=True))
+    schema: dict[str, Any] = json.loads(text.replace(json.dumps(POLICY_SCHEMA), json.dumps(policy)))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "llmos scenario"}
 
 

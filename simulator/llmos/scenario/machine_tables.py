@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -24,14 +24,17 @@ def _choice(value: Any) -> Any:
     return value
 
 
+POLICY_SCHEMA: Final = {"format": "policy", "type": "string"}
+"""Stands for a policy's name; `json_schema` puts the names there are in its place."""
+
 Choice = Annotated[
     dict[str, Any],
     BeforeValidator(_choice),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string"},
-                {"type": "object", "properties": {"policy": {"type": "string"}}, "required": ["policy"]},
+                POLICY_SCHEMA,
+                {"type": "object", "properties": {"policy": POLICY_SCHEMA}, "required": ["policy"]},
             ]
         }
     ),
