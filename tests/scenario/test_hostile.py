@@ -261,6 +261,10 @@ def test_a_wrong_value_does_not_hide_what_is_wrong_elsewhere():
     assert 18 not in lines  # `fork = 'w'`: the program is there, only its steps are wrong
 
 
+def test_a_table_of_the_wrong_kind_is_one_problem():
+    assert [problem.key for problem in refused(HEAD + "task = 3").problems] == ["task"]
+
+
 def test_very_many_problems_are_cut():
     error = refused(HEAD + "[[task]]\nburst = -1\n" * 500)
     assert len(error.problems) == 101

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from llmos.errors import did_you_mean
-from llmos.scenario.fields import TAG, Duration, Model, PositiveDuration, Rate
+from llmos.scenario.fields import TAG, Duration, Model, Number, PositiveDuration, Rate
 from llmos.scenario.units import UnfitError
 
 
@@ -15,7 +15,22 @@ class Poisson(Model):
     """Arrivals that know nothing of each other."""
 
     process: Literal["poisson"]
-    rate: Rate = Field(description='Arrivals per time, on average, as in "20 /s".')
+    rate: Rate | None = Field(default=None, description='Arrivals per time, on average, as in "20 /s".')
+    load: Number | None = Field(
+        default=None,
+        gt=0,
+        le=1000,
+        description="In place of `rate`: the share of the processor's time that the work needs. Above 1 the "
+        "queue grows. The rate follows from what the work costs on the machine.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Poisson:
+        if (self.rate is None) == (self.load is None):
+            raise UnfitError(
+                "it needs `rate` or `load`, one of them", hint='as in rate = "20 /s", or load = 0.7'
+            )
+        return self
 
 
 class Periodic(Model):

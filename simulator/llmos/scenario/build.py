@@ -17,7 +17,7 @@ from llmos.costs.profile import Profile, load_profile
 from llmos.engine.simulation import FOREVER
 from llmos.errors import ProfileError, ScenarioError
 from llmos.process.dispatcher import Costs
-from llmos.scenario import policies, positions
+from llmos.scenario import offered, policies, positions
 from llmos.scenario.machine import CpuSpec, DeviceSpec, EngineSpec, MachineSpec, PolicySpec
 from llmos.scenario.machine_tables import Cpu, Engine
 from llmos.scenario.policies import World
@@ -61,6 +61,7 @@ def build(
 
     cpu, engine = _cpu(scenario, policy), _engine(scenario, policy, costs, findings)
     findings.problems += asked.problems
+    _pace(work, cpu, engine, costs, findings)
     findings.raise_any()
     return MachineSpec(
         scenario=scenario.name,
@@ -77,6 +78,23 @@ def build(
         max_events=model.max_events,
         cost_model=costs,
     )
+
+
+def _pace(
+    work: Work, cpu: CpuSpec | None, engine: EngineSpec | None, costs: CostModel | None, findings: Findings
+) -> None:
+    """Move the arrivals of the workloads that ask for a load, now that costs are known."""
+    if findings.problems:
+        return
+    for offer in work.task_offers:
+        try:
+            offered.pace_tasks(work.tasks, offer, cpu.count if cpu else 1, costs)
+        except offered.EndlessError:
+            hint = "give `rate` in place of `load`"
+            findings.add((*offer.path, "arrival"), "the program is too long to add its work up", hint=hint)
+    for offer in work.request_offers:
+        if engine:
+            offered.pace_requests(work.requests, offer, engine)
 
 
 def policy_of(

@@ -28,7 +28,7 @@ from llmos.scenario.policies import names
 from llmos.scenario.source import Findings, Scenario
 from llmos.scenario.units import UnfitError
 
-LARGEST_FILE_BYTES: Final = 4 * 2**20
+LARGEST_FILE_BYTES: Final = 2**20
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _LONG_NUMBER = re.compile(r"[0-9_]{4300,}")
@@ -71,7 +71,7 @@ def load_text(
         model = ScenarioModel.model_validate(raw, context=context)
     except ValidationError as error:
         wrong = findings.add_validation(error, raw)
-        with suppress(ValidationError):  # then the rest cannot be looked at as a whole
+        with suppress(ValidationError):  # too much is wrong to look at the rest as a whole
             rest = ScenarioModel.model_validate(mended(raw, wrong), context=context)
             check(Scenario(name, rest, file, folder, lines), findings)
         findings.raise_any()

@@ -21,6 +21,9 @@ def mended(raw: Mapping[str, Any], wrong: Iterable[positions.Path]) -> dict[str,
             case (("task" | "request" | "device" | "workload") as table, int(i), *_):
                 items = out[table] = list(out[table])
                 items[i] = _stand_in(table, i, items[i])
+            case (("task" | "request" | "workload") as table,):
+                del out[table]
+                out.setdefault("task", [_stand_in("task", 0, None)])
             case ("programs", str(name), *_):
                 out["programs"] = {**out["programs"], name: {"steps": [{"sleep": "0 s"}]}}
             case (("cpu" | "engine") as table, _, *_):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -22,7 +22,10 @@ from llmos.scenario.fields import TAG, Model
 from llmos.scenario.model import TAGGED, ScenarioModel
 from llmos.scenario.units import UnfitError, kind
 
-MOST_PROBLEMS = 100
+MOST_PROBLEMS: Final = 100
+"""So many are told."""
+MOST_LOOKED_AT: Final = 1000
+"""So many are put into words, to tell the first of them in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class Findings:
         self.file = file
         self.lines = lines
         self.problems: list[Problem] = []
+        self.untold = 0
+        """Problems that were not looked at any more."""
 
     def add(
         self, path: positions.Path, message: str, *, allowed: tuple[str, ...] = (), hint: str = ""
@@ -77,7 +82,8 @@ class Findings:
     def add_validation(self, error: ValidationError, raw: Mapping[str, Any]) -> list[positions.Path]:
         """Note what pydantic found wrong in the TOML data `raw`, and return where."""
         paths = []
-        for details in error.errors(include_url=False):
+        self.untold += max(0, error.error_count() - MOST_LOOKED_AT)
+        for details in error.errors(include_url=False)[:MOST_LOOKED_AT]:
             path, unfit = _problem(details, raw)
             self.add_error(path, unfit)
             paths.append(path)
@@ -90,7 +96,7 @@ class Findings:
         ordered = sorted(
             dict.fromkeys(self.problems), key=lambda p: (str(p.file) != str(self.file), p.line or 0)
         )
-        more = len(ordered) - MOST_PROBLEMS
+        more = len(ordered) - MOST_PROBLEMS + self.untold
         if more > 0:
             last = replace(
                 ordered[MOST_PROBLEMS], message=f"... and {more} more problems", key="", allowed=(), hint=""

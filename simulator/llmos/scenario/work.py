@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from llmos.costs.ops import Op
 from llmos.errors import ScenarioError
 from llmos.scenario import positions, workloads
+from llmos.scenario.arrivals import Poisson
 from llmos.scenario.machine import RequestSpec, TaskSpec
+from llmos.scenario.offered import Offer
 from llmos.scenario.programs import Code, Programs
 from llmos.scenario.source import Findings, Scenario
 from llmos.scenario.work_tables import RequestWorkload, Task, TaskWorkload
@@ -25,6 +28,9 @@ class Work:
     tasks: list[TaskSpec] = field(default_factory=list)
     requests: list[RequestSpec] = field(default_factory=list)
     ops: dict[Op, positions.Path] = field(default_factory=dict)
+    task_offers: list[Offer] = field(default_factory=list)
+    request_offers: list[Offer] = field(default_factory=list)
+    """The workloads that ask for a load; their arrivals are yet to be moved."""
     total: int = 0
     """Tasks and requests so far, descendants included."""
 
@@ -90,6 +96,7 @@ def _add(
         return True
     if not work.room_for(len(rows) * (code.processes if code else 1), path, findings):
         return False
+    _note_offer(workload, path, work, len(rows))
     if isinstance(workload, RequestWorkload):
         work.requests += [
             RequestSpec(prompt=row["prompt"], output=row["output"], **_terms(workload, row, i))
@@ -100,6 +107,17 @@ def _add(
         own = code or programs.burst(row["burst"], workload.io, path)
         work.tasks.append(TaskSpec(program=own.start, **_terms(workload, row, i)))
     return True
+
+
+def _note_offer(
+    workload: TaskWorkload | RequestWorkload, path: positions.Path, work: Work, count: int
+) -> None:
+    """Remember a workload whose `count` arrivals depend on what the work costs."""
+    if isinstance(workload.arrival, Poisson) and workload.arrival.load is not None:
+        is_task = isinstance(workload, TaskWorkload)
+        first = len(work.tasks if is_task else work.requests)
+        offer = Offer(path, Fraction(workload.arrival.load), workload.start, first, first + count)
+        (work.task_offers if is_task else work.request_offers).append(offer)
 
 
 def _terms(workload: TaskWorkload | RequestWorkload, row: Row, i: int) -> Row:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from llmos.scenario.arrivals import AllAtOnce, Arrival
+from llmos.scenario.arrivals import AllAtOnce, Arrival, Poisson
 from llmos.scenario.distributions import Sizes, Times
 from llmos.scenario.fields import (
     TAG,
@@ -147,6 +147,8 @@ class _Workload(Model):
                 "it needs `arrival` or `trace`",
                 hint='as in arrival = { process = "poisson", rate = "20 /s" }',
             )
+        if isinstance(self.arrival, Poisson) and self.arrival.load is not None and self.until is not None:
+            raise UnfitError("`until` needs a rate, not a load", hint="give `count`")
         if self.count is None and (self.until is None or isinstance(self.arrival, AllAtOnce)):
             raise UnfitError("it would never end", hint="give `count`, or with gaps between arrivals `until`")
 

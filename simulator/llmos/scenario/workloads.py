@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from fractions import Fraction
 from itertools import count, islice, takewhile
 from pathlib import Path
 from random import Random
@@ -19,6 +20,7 @@ from llmos.engine.streams import stream
 from llmos.scenario import traces
 from llmos.scenario.arrivals import AllAtOnce, Arrival, Periodic, Poisson
 from llmos.scenario.distributions import Distribution, draw, exponential
+from llmos.scenario.offered import UNIT_NS
 from llmos.scenario.units import LONGEST_NS, MOST_TOKENS
 from llmos.scenario.work_tables import RequestWorkload, TaskWorkload
 
@@ -71,7 +73,8 @@ def _arrivals(arrival: Arrival | None, start: int, random: Random) -> Iterator[i
         case Periodic():
             yield from (min(start + i * arrival.every, LONGEST_NS) for i in count())
         case Poisson():
-            mean = Decimal(arrival.rate.numerator) / Decimal(arrival.rate.denominator)
+            gap = arrival.rate or Fraction(UNIT_NS)  # with a load, `offered` sees to the real gap
+            mean = Decimal(gap.numerator) / Decimal(gap.denominator)
             yield from _after(start, lambda: round(exponential(mean, random)))
         case _:
             width = arrival.max - arrival.min + 1
