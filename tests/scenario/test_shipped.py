@@ -14,6 +14,9 @@ from statistics import mean
 import pytest
 
 from llmos.costs.profile import load_profile
+from llmos.costs.model import CostModel
+from llmos.costs.ops import Matmul
+from llmos.costs.profile import load_profile
 from llmos.engine.streams import stream
 from llmos.scenario.build import build
 from llmos.scenario.compare import compare, estimate
@@ -188,25 +191,43 @@ def test_people_wait_for_batch_unless_the_scheduler_tells_them_apart():
 
 
 def test_two_worlds_under_fcfs_against_lindley_s_recursion():
-    # Waiting under FCFS: w' = max(0, w + burst - gap). The draws come from the documented streams.
-    arrivals, bursts = stream(1, "workload/job/arrival"), stream(1, "workload/job/burst")
-    free, now, turnaround = 0.0, 0.0, []
-    for _ in range(200):
-        now += -math.log(1 - arrivals.random()) / 30
-        free = max(now, free) + (0.004 if bursts.random() < 0.9 else 0.2)
+    # Waiting under FCFS: w' = max(0, w + burst - gap). The draws come from the documented streams; a
+    # load is a mean gap of burst / load.
+    product = CostModel(load_profile("reference-cpu")).predict(Matmul(64, 512, 512, "fp32")).ns
+    arrivals = []
+    for name, count, load_, burst in (("job", 180, 0.1, 10 * product), ("big", 20, 0.6, 500 * product)):
+        now, random = 0.0, stream(1, f"workload/{name}/arrival")
+        for _ in range(count):
+            now -= math.log(1 - random.random()) * burst / load_
+            arrivals.append((now, burst))
+    free, turnaround = 0.0, []
+    for now, burst in sorted(arrivals):
+        free = max(now, free) + burst
         turnaround.append(free - now)
     column = compare(load(shipped()["two-worlds"]), ["fcfs"], [1]).columns[0]
-    assert column.values["cpu.turnaround_mean_ns"][0] == pytest.approx(mean(turnaround) * 1e9, rel=1e-6)
+    assert column.values["cpu.turnaround_mean_ns"][0] == pytest.approx(mean(turnaround), rel=1e-6)
 
 
 def test_two_worlds_computes_every_token_once():
     def whole(low, high, random: Random):
         return low + int(random.random() * (high - low + 1))
 
-    prompts, outputs = stream(1, "workload/chat/prompt"), stream(1, "workload/chat/output")
-    tokens = sum(whole(10, 60, prompts) + (16 if outputs.random() < 0.9 else 400) - 1 for _ in range(200))
+    chats, essays = stream(1, "workload/chat/prompt"), stream(1, "workload/essay/prompt")
+    tokens = sum(whole(10, 60, chats) + 15 for _ in range(180))
+    tokens += sum(whole(10, 60, essays) + 399 for _ in range(20))
     state = run(build(load(shipped()["two-worlds"]), scheduler="mlfq")).state
     assert sum(task.computed for task in state.tasks.values() if task.world == "request") == tokens
+
+
+def test_two_worlds_says_the_same_on_any_machine():
+    """Its arrivals ask for a load: on hardware a hundred times as fast, the core is as busy."""
+    busy = []
+    for profile in ("reference-cpu", "h100-data-sheet"):
+        spec = build(load(shipped()["two-worlds"]), profile=profile)
+        last = max(task.arrival_ns for task in spec.tasks)
+        work = sum(call.count * spec.cost_model.predict(call.op).ns for t in spec.tasks for call in t.program())
+        busy.append(work / last)
+    assert busy[0] == pytest.approx(busy[1], rel=1e-4)
 
 
 def test_two_worlds_has_one_order():
@@ -220,9 +241,8 @@ def test_two_worlds_has_one_order():
 
 
 def test_two_worlds_differ_in_a_wide_batch_with_a_rush():
-    text = (
-        shipped()["two-worlds"].read_text().replace('"20 /s"', '"1000 /s"').replace("slots = 4", "slots = 32")
-    )
+    text = shipped()["two-worlds"].read_text().replace("slots = 4", "slots = 32")
+    text = text.replace("load = 0.3", "load = 30").replace("load = 0.8", "load = 80")
     columns = compare(load_text(text), seeds=[1, 2]).columns
     fcfs, _, rr, mlfq = (mean(column.values["llm.turnaround_mean_ns"]) for column in columns)
     assert fcfs < min(rr, mlfq)

@@ -135,3 +135,57 @@ def test_broken_workloads(broken, says):
     with pytest.raises(ScenarioError) as caught:
         machine(broken)
     assert says in str(caught.value)
+
+
+LOAD = """
+question = "?"
+[cpu]
+count = 2
+[engine]
+cost = { base = "8 ms", per_token = "1 ms" }
+slots = 4
+token_budget = 8
+[[workload]]
+kind = "task"
+name = "job"
+count = 4000
+arrival = { process = "poisson", load = 0.5 }
+burst = "10 ms"
+[[workload]]
+kind = "request"
+name = "chat"
+count = 4000
+arrival = { process = "poisson", load = 0.5 }
+prompt = 10
+output = 10
+"""
+
+
+def test_a_load_becomes_a_rate_on_this_machine():
+    """2 cores, 10 ms each, load 1/2: one in 10 ms. Engine: 10 * (8/4 + 1) + 10 * 1 = 40 ms, so one in 80."""
+    spec = build(load_text(LOAD))
+    for arrivals, gap_ms in ((spec.tasks, 10), (spec.requests, 80)):
+        assert arrivals[-1].arrival_ns / 4000 / 1e6 == pytest.approx(gap_ms, rel=0.05)
+        assert [a.arrival_ns for a in arrivals] == sorted(a.arrival_ns for a in arrivals)
+
+
+def test_a_load_scales_with_the_work_and_nothing_else():
+    """Twice the work, twice the gaps, the same draws."""
+    once, twice = (build(load_text(LOAD.replace('"10 ms"', burst))) for burst in ('"10 ms"', '"20 ms"'))
+    for a, b in zip(once.tasks, twice.tasks, strict=True):
+        assert abs(b.arrival_ns - 2 * a.arrival_ns) <= 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("load = 0.5 }\nburst", 'load = 0.5, rate = "1 /s" }\nburst', "`rate` or `load`"),
+        (", load = 0.5 }\nburst", " }\nburst", "`rate` or `load`"),
+        ("load = 0.5 }\nburst", "load = 0 }\nburst", "greater than 0|above 0|0"),
+        ("load = 0.5 }\nburst", 'load = 0.5 }\nuntil = "5 s"\nburst', "needs a rate"),
+        ('burst = "10 ms"', 'program = [{ repeat = 200000, do = [{ compute = "1 ms" }] }]', "too long to add"),
+    ],
+)
+def test_a_load_that_cannot_be_had_names_the_cure(old, new, says):
+    with pytest.raises(ScenarioError, match=says):
+        build(load_text(LOAD.replace(old, new, 1)))
