@@ -25,6 +25,8 @@ from llmos.errors import PolicyError, did_you_mean
 
 T = TypeVar("T")
 
+_PREFIX = "_llmos_"
+
 
 def find(spec: str, *, package: str, base: type[T], relative_to: str | Path = ".") -> type[T]:
     """The subclass of `base` that `spec` means: a name in `package`, `path.py` or `path.py:Class`.
@@ -78,6 +80,11 @@ def load_function(spec: str, *, relative_to: str | Path = ".") -> Callable[..., 
     if not callable(function):
         raise PolicyError(f'it has no function "{name}"', file=path)
     return function  # type: ignore[no-any-return]  # callable() leaves it untyped
+
+
+def is_own(cls: type) -> bool:
+    """Whether `cls` comes from a file of a person's own, and not from a package."""
+    return cls.__module__.startswith(_PREFIX)
 
 
 def _is_path(spec: str) -> bool:
@@ -150,7 +157,7 @@ def _run_file(path: Path) -> ModuleType:
     It is compiled anew each time, not imported: Python's cached bytecode goes by the second, and
     would hand a student who saves twice in one second the older file.
     """
-    name = f"_llmos_{path.stem}_{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:8]}"
+    name = f"{_PREFIX}{path.stem}_{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:8]}"
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses and typing look a class's module up here

@@ -190,6 +190,16 @@ def test_bad_input_names_the_cure(folder):
     refused(done, "bad.toml:5", "bad.toml:8", "bad.toml:11", 'did you mean "burst"', 'did you mean "fcfs"')
 
 
+def test_an_exception_in_a_policy_names_its_line_and_ends_the_log(folder):
+    (folder / "mine.py").write_text(
+        "from llmos.sched.fcfs import FCFS\n\n\nclass Mine(FCFS):\n"
+        "    def pick(self, now):\n        return {}[now] if now else super().pick(now)\n"
+    )
+    done = llmos(folder, "run", "convoy2.toml", "-s", "mine.py", "--log", "run.jsonl")
+    refused(done, "mine.py:6", "policy Mine", "KeyError: 100000000", "at 100,000,000 ns")
+    assert "KeyError" in list(read(folder / "run.jsonl"))[-1].reason
+
+
 def test_a_run_that_fails_has_exit_code_1(folder):
     (folder / "long.toml").write_text("max_events = 3\n" + SCENARIO)
     done = llmos(folder, "run", "long.toml")

@@ -225,7 +225,9 @@ def test_two_worlds_says_the_same_on_any_machine():
     for profile in ("reference-cpu", "h100-data-sheet"):
         spec = build(load(shipped()["two-worlds"]), profile=profile)
         last = max(task.arrival_ns for task in spec.tasks)
-        work = sum(call.count * spec.cost_model.predict(call.op).ns for t in spec.tasks for call in t.program())
+        work = sum(
+            call.count * spec.cost_model.predict(call.op).ns for t in spec.tasks for call in t.program()
+        )
         busy.append(work / last)
     assert busy[0] == pytest.approx(busy[1], rel=1e-4)
 

@@ -183,7 +183,11 @@ def test_a_load_scales_with_the_work_and_nothing_else():
         (", load = 0.5 }\nburst", " }\nburst", "`rate` or `load`"),
         ("load = 0.5 }\nburst", "load = 0 }\nburst", "greater than 0|above 0|0"),
         ("load = 0.5 }\nburst", 'load = 0.5 }\nuntil = "5 s"\nburst', "needs a rate"),
-        ('burst = "10 ms"', 'program = [{ repeat = 200000, do = [{ compute = "1 ms" }] }]', "too long to add"),
+        (
+            'burst = "10 ms"',
+            'program = [{ repeat = 200000, do = [{ compute = "1 ms" }] }]',
+            "too long to add",
+        ),
     ],
 )
 def test_a_load_that_cannot_be_had_names_the_cure(old, new, says):

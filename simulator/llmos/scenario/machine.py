@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +19,8 @@ from itertools import count
 from llmos.costs.model import CostModel
 from llmos.engine.order import CONVENTIONS, Order
 from llmos.engine.simulation import FOREVER, Alarm, Simulation, Stop
-from llmos.errors import LlmosError
+from llmos.errors import LlmosError, PolicyError
+from llmos.plugins import is_own
 from llmos.process.cores import Core, Cores
 from llmos.process.dispatcher import Costs, Dispatcher, Slot
 from llmos.process.program import Program
@@ -158,6 +161,12 @@ def run(
     except LlmosError as error:
         machine.close(ok=False, reason=error.message)
         raise
+    except Exception as error:
+        blamed = machine.blame(error)
+        if blamed is None:
+            raise
+        machine.close(ok=False, reason=blamed.message)
+        raise blamed from error
     ok, reason = machine.verdict(stop)
     machine.close(ok=ok, reason=reason)
     return Outcome(
@@ -247,6 +256,22 @@ class _Machine:
         if self.engine is None:
             raise LlmosError(f"request {spec.name} has no engine to run on; give the machine an [engine]")
         self.engine.arrive(request)
+
+    def blame(self, error: Exception) -> PolicyError | None:
+        """Return what a person's own policy did wrong if `error` comes from one, else None."""
+        policies = [type(part.dispatcher.policy) for part in (self.cores, self.engine) if part]
+        own = {sys.modules[cls.__module__].__file__: cls.__name__ for cls in policies if is_own(cls)}
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if frame.filename in own:
+                what = f"it failed: {type(error).__name__}: {error}"
+                return PolicyError(
+                    what,
+                    policy=own[frame.filename],
+                    file=frame.filename,
+                    line=frame.lineno,
+                    time_ns=self.sim.now,
+                )
+        return None
 
     def verdict(self, stop: Stop) -> tuple[bool, str]:
         """Return whether the run did what it set out to do, and a sentence about its end."""

@@ -7,8 +7,9 @@
   needs to know which: it compares and adds up.
 - *Slots*: a core has one, N cores on a shared queue have N, an engine has as many as its batch.
 - *Quantum = horizon*: how much service until the policy must be asked again.
-- At one instant the mechanism reports first what ended there (expired quanta, blocked and finished
-  tasks), then ticks, then newcomers, and only then picks. See docs/concepts.md.
+- At one instant the mechanism reports what ended there (expired quanta, blocked and finished tasks),
+  ticks and newcomers, in the order of the scenario's convention (`llmos.engine.order`), and only then
+  picks.
 - Times are absolute, in nanoseconds. Everything is an int: there is no rounding to argue about.
 
 A policy is a plain object: it can be tested with a list of tasks and nothing else.

@@ -29,7 +29,7 @@ REQUEST_COLUMNS = (
 
 scenario_argument = click.argument("scenario")
 seed_option = click.option(
-    "--seed", type=click.IntRange(0, 2**63), help="Seed, in place of the scenario's own."
+    "--seed", type=click.IntRange(0, 2**63 - 1), help="Seed, in place of the scenario's own."
 )
 scheduler_option = click.option(
     "--scheduler",
