@@ -3,8 +3,8 @@
 - A bar is the mean over the seeds, from zero; its whisker is the 95 % confidence interval. One seed
   has none.
 - A scheduler looks the same in every panel, so that one can be followed from CPU tasks to requests.
-- Each panel says its unit and which direction is better. The best value is bold, and so is what
-  cannot be told from it: whose interval overlaps the best one's.
+- Each panel says its unit and which direction is better. The best mean is bold; whether it is better by
+  more than chance, the whiskers tell.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from llmos.plot.page import (
     HEADING,
     SMALL,
     Page,
+    clean,
     line,
     nothing,
     page,
@@ -108,7 +109,7 @@ def _rows(metrics: Sequence[str]) -> list[list[str]]:
 
 
 def _panels(comparison: Comparison, row: Sequence[str]) -> list[_Panel]:
-    return [_Panel(name, *wording(name), _answers(comparison, name)) for name in row]
+    return [_Panel(name, *wording(clean(name)), _answers(comparison, name)) for name in row]
 
 
 def _answers(comparison: Comparison, metric: str) -> Answers:
@@ -118,15 +119,10 @@ def _answers(comparison: Comparison, metric: str) -> Answers:
 
 
 def best(answers: Answers, better: str) -> set[int]:
-    """Return which answers are best or cannot be told from the best; none if that is all of them."""
-    there = {i: a for i, a in enumerate(answers) if a is not None}
-    if not better or len(there) < 2:
-        return set()
-    sign = -1 if better == "higher" else 1
-    first = min(there.values(), key=lambda a: sign * a.mean)
-    reach = sign * first.mean + (first.half_width or 0)
-    good = {i for i, a in there.items() if sign * a.mean - (a.half_width or 0) <= reach}
-    return good if len(good) < len(there) else set()
+    """Return which answers have the best mean; none if that is all of them, or if neither way is better."""
+    means = {i: a.mean if better == "lower" else -a.mean for i, a in enumerate(answers) if a is not None}
+    first = {i for i, mean in means.items() if mean == min(means.values())}
+    return first if better and len(first) < len(means) else set()
 
 
 def _legend(about: str, rows: Sequence[Sequence[_Panel]]) -> str:
@@ -135,7 +131,7 @@ def _legend(about: str, rows: Sequence[Sequence[_Panel]]) -> str:
     bold = any(best(panel.answers, panel.words.better) for panel in panels)
     parts = [about, "bar: mean over the seeds, whisker: its 95 % confidence interval" if several else ""]
     if bold:
-        parts.append("bold: the best" + (", and those whose intervals overlap its own" if several else ""))
+        parts.append("bold: the best mean" if several else "bold: the best")
     return " · ".join(filter(None, parts))
 
 
@@ -143,7 +139,7 @@ def _legend(about: str, rows: Sequence[Sequence[_Panel]]) -> str:
 
 
 def _draw(comparison: Comparison, rows: Sequence[Sequence[_Panel]], caption: Sequence[str]) -> Page:
-    names = [column.scheduler for column in comparison.columns]
+    names = [clean(column.scheduler) for column in comparison.columns]
     left = min(max(NAMES[0], *(width_of(n[:200], BODY) + 0.1 for n in names)), NAMES[1])
     left = max(left, *(width_of(_world(row), HEADING, bold=True) + 0.15 for row in rows))
     panels = max(map(len, rows))
@@ -195,8 +191,8 @@ def _bars(ax: Axes, width: float, panel: _Panel, names: Sequence[str]) -> None:
         mean = answer.mean / unit.size if answer else 0.0
         half = (answer.half_width or 0.0) / unit.size if answer else 0.0
         seen = look(i)
-        [bar] = ax.barh(i, mean, THICK, color=seen.colour, label=name, zorder=2)
-        bar.set(hatch=seen.hatch, edgecolor=seen.hatch_colour, linewidth=0)
+        [bar] = ax.barh(i, mean, THICK, color=seen.colour, zorder=2)
+        bar.set(label=name, hatch=seen.hatch, edgecolor=seen.hatch_colour, linewidth=0)
         if half:
             whisker = ax.errorbar(
                 mean, i, xerr=half, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.5, zorder=3

@@ -1,6 +1,7 @@
 """The key below a timeline: tasks whose name found no room above, and what the marks mean.
 
-- A key of more than two dozen tasks would explain nothing; the caption says so instead.
+- A key of more than two dozen tasks would explain nothing: it holds those that had the most time, and
+  the caption says so.
 - Entries stand side by side and go on in the next line.
 """
 
@@ -27,6 +28,8 @@ LINE = line(SMALL) * 1.25
 SWATCH = 0.22
 BETWEEN = 0.17
 LONGEST_NAME = 1.5
+LONGEST = 5
+"""Tasks in a key that cannot hold all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,13 @@ class Entry:
 def entries(chart: Chart) -> list[Entry]:
     """Return what must be explained."""
     state, out = chart.state, []
-    if len(chart.unnamed) <= MOST_IN_KEY:
-        for pid in chart.unnamed:
-            name = shorten(state.tasks[pid].name, LONGEST_NAME, SMALL, middle=True)
-            out.append(Entry("folded" if chart.folded else "task", name, chart.look(pid)))
+    folded = all(row.folded for row in chart.rows)
+    for pid in _explained(chart):
+        name = shorten(state.tasks[pid].name, LONGEST_NAME, SMALL, middle=True)
+        out.append(Entry("folded" if folded else "task", name, chart.look(pid)))
     if any(part.area for part in chart.parts):
         out += [Entry("area", "before the first token", look(0)), Entry("area", "after it", look(3))]
-    if any(part.world == "llm" and part.rows for part in chart.parts) and not chart.folded:
+    if any(part.world == "llm" and part.rows for part in chart.parts):
         out.append(Entry("strip", "until the first token"))
     if chart.marked:
         out.append(Entry("preempted", "preempted"))
@@ -61,6 +64,14 @@ def entries(chart: Chart) -> list[Entry]:
     if any(p.spent_ns[Mode.IDLE] or not p.is_core for p in state.processors.values()):
         out.append(Entry("idle", "idle"))
     return out
+
+
+def _explained(chart: Chart) -> list[int]:
+    """Return the tasks without a name above; of too many, those that had the most time."""
+    pids = chart.unnamed
+    if len(pids) > MOST_IN_KEY:
+        pids = sorted(pids, key=lambda pid: (-chart.state.tasks[pid].cpu_ns, pid))[:LONGEST]
+    return sorted(pids)
 
 
 def flow(entries: Sequence[Entry]) -> list[list[Entry]]:

@@ -20,50 +20,37 @@ from llmos.plot.looks import WHITE
 from llmos.plot.page import BODY, POINTS, line, width_of
 
 Points = NDArray[np.float64]
-Box = tuple[float, float, float, float]
-"""Left, lower, right and upper end, in pixels."""
+Boxes = NDArray[np.float64]
+"""A row for each: left, lower, right and upper end, in pixels."""
 GAP = 4.0
 """Between a name and its curve, in points."""
 ENOUGH = 25.0
 """Free room that needs no more, in points."""
+APART = 8.0
+"""Between the dots that stand for a curve, in pixels."""
+MOST_SPOTS = 60
+"""Along a curve, each tried in nine ways."""
 
 
 def name_lines(ax: Axes, lines: Sequence[Line2D]) -> None:
     """Write the label of each line at it, in its colour. The axes' limits must be final."""
     dot = ax.get_figure().dpi / POINTS  # type: ignore[union-attr]
     paths = [_dots(ax, drawn) for drawn in lines]
-    taken: list[Box] = []
+    taken = np.empty((0, 4))
     for i, drawn in enumerate(lines):
         name = str(drawn.get_label())
         size = (width_of(name, BODY, bold=True) * POINTS * dot, line(BODY) * POINTS * dot)
-        others = np.concatenate([p for j, p in enumerate(paths) if j != i] or [np.empty((0, 2))])
+        others = np.concatenate([np.empty((0, 2)), *(p for j, p in enumerate(paths) if j != i)])
         spots = _spots(ax, paths[i], size, dot)
-        rooms = [_room(spot, paths[i], others, taken, dot) for spot in spots]
-        spot = spots[int(np.argmax(rooms))]
-        taken.append(spot)
-        x, y = ax.transAxes.inverted().transform(((spot[0] + spot[2]) / 2, (spot[1] + spot[3]) / 2))
-        on_line = _distance(spot, paths[i]) <= 0
-        ground = {"facecolor": WHITE, "linewidth": 0, "pad": 0.5} if on_line else None
+        away = _distances(spots, paths[i]).min(axis=1) / dot
+        spot = int(np.argmax(_rooms(spots, others, taken, dot) - 1.5 * np.abs(away - GAP)))
+        left, low, right, high = spots[spot]
+        taken = np.concatenate([taken, spots[spot : spot + 1]])
+        x, y = ax.transAxes.inverted().transform(((left + right) / 2, (low + high) / 2))
+        ground = {"facecolor": WHITE, "linewidth": 0, "pad": 0.5} if away[spot] <= 0 else None
         text = ax.text(x, y, name, transform=ax.transAxes, size=BODY, weight="bold", bbox=ground)
         text.set(color=drawn.get_color(), ha="center", va="center")
         text.set_path_effects([withStroke(linewidth=2.5, foreground=WHITE)])
-
-
-def _spots(ax: Axes, path: Points, size: tuple[float, float], dot: float) -> list[Box]:
-    """Return where a name of a size (pixels) could stand: beside, above, below or on its curve."""
-    frame = ax.get_window_extent()
-    width, height = size
-    middle = (path[:, 1] > frame.y0 + 0.06 * frame.height) & (path[:, 1] < frame.y0 + 0.97 * frame.height)
-    path = path[middle] if middle.any() else path
-    spots = []
-    for x, y in path[:: max(1, len(path) // 150)]:
-        for left in (x + GAP * dot, x - GAP * dot - width, x - width / 2):
-            for low in (y - height / 2, y + GAP * dot, y - height - GAP * dot):
-                # A name that would stick out moves in.
-                left_in = min(max(left, frame.x0 + 2 * dot), frame.x1 - width)
-                low_in = min(max(low, frame.y0 + 2 * dot), frame.y1 - height)
-                spots.append((left_in, low_in, left_in + width, low_in + height))
-    return spots
 
 
 def _dots(ax: Axes, drawn: Line2D) -> Points:
@@ -72,29 +59,48 @@ def _dots(ax: Axes, drawn: Line2D) -> Points:
     out = []
     for (x0, y0), (x1, y1) in pairwise(corners):
         # First to the right, then up.
-        across, up = max(2, int(abs(x1 - x0) / 4)), max(2, int(abs(y1 - y0) / 4))
+        across, up = 2 + int(abs(x1 - x0) / APART), 2 + int(abs(y1 - y0) / APART)
         out.append(np.column_stack([np.linspace(x0, x1, across), np.full(across, y0)]))
         out.append(np.column_stack([np.full(up, x1), np.linspace(y0, y1, up)]))
-    return np.concatenate(out)
+    dots = np.concatenate(out)
+    # Many steps of less than a pixel are one place.
+    return np.unique((dots / APART).round(), axis=0) * APART
 
 
-def _room(spot: Box, own: Points, others: Points, taken: Sequence[Box], dot: float) -> float:
-    """Return how well a name stands at `spot`: room around it, near its own curve (points)."""
-    if any(spot[0] < t[2] and t[0] < spot[2] and spot[1] < t[3] and t[1] < spot[3] for t in taken):
-        return -float("inf")
-    room = min(_distance(spot, others) / dot, ENOUGH) - _hidden(spot, others) / dot
-    return room - 1.5 * abs(_distance(spot, own) / dot - GAP)
+def _spots(ax: Axes, path: Points, size: tuple[float, float], dot: float) -> Boxes:
+    """Return where a name of a size (pixels) could stand: beside, above, below or on its curve."""
+    frame = ax.get_window_extent()
+    width, height = size
+    middle = (path[:, 1] > frame.y0 + 0.06 * frame.height) & (path[:, 1] < frame.y0 + 0.97 * frame.height)
+    path = path[middle] if middle.any() else path
+    spots = []
+    for x, y in path[:: max(1, len(path) // MOST_SPOTS)]:
+        for left in (x + GAP * dot, x - GAP * dot - width, x - width / 2):
+            for low in (y - height / 2, y + GAP * dot, y - height - GAP * dot):
+                # A name that would stick out moves in.
+                left_in = min(max(left, frame.x0 + 2 * dot), frame.x1 - width)
+                low_in = min(max(low, frame.y0 + 2 * dot), frame.y1 - height)
+                spots.append((left_in, low_in, left_in + width, low_in + height))
+    return np.array(spots)
 
 
-def _hidden(spot: Box, dots: Points) -> int:
-    """Return how many dots are under a name."""
-    x, y = dots[:, 0], dots[:, 1]
-    return int(((x >= spot[0]) & (x <= spot[2]) & (y >= spot[1]) & (y <= spot[3])).sum())
+def _rooms(spots: Boxes, others: Points, taken: Boxes, dot: float) -> Points:
+    """Return how much room each spot has (points), less for what it hides; none where a name stands."""
+    far = _distances(spots, others)
+    room = np.minimum(far.min(axis=1, initial=np.inf) / dot, ENOUGH) - (far <= 0).sum(axis=1) * APART / dot
+    s, t = spots[:, None, :], taken[None, :, :] + GAP * dot * np.array([-1, 0, 1, 0])
+    apart = (
+        (s[..., 0] >= t[..., 2])
+        | (t[..., 0] >= s[..., 2])
+        | (s[..., 1] >= t[..., 3])
+        | (t[..., 1] >= s[..., 3])
+    )
+    return np.where(apart.all(axis=1), room, -np.inf)
 
 
-def _distance(spot: Box, dots: Points) -> float:
-    if not len(dots):
-        return float("inf")
-    dx = np.maximum(np.maximum(spot[0] - dots[:, 0], dots[:, 0] - spot[2]), 0)
-    dy = np.maximum(np.maximum(spot[1] - dots[:, 1], dots[:, 1] - spot[3]), 0)
-    return float(np.hypot(dx, dy).min())
+def _distances(spots: Boxes, dots: Points) -> Points:
+    """Return how far each spot is from each dot, `(spots, dots)`, in pixels; 0 for a dot under it."""
+    x, y = dots[None, :, 0], dots[None, :, 1]
+    dx = np.maximum(np.maximum(spots[:, :1] - x, x - spots[:, 2:3]), 0)
+    dy = np.maximum(np.maximum(spots[:, 1:2] - y, y - spots[:, 3:]), 0)
+    return np.hypot(dx, dy)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
-from llmos.plot.looks import Look, look
+from llmos.plot.looks import COLOURS, Look, look
 from llmos.plot.page import BODY_WIDTH, HEADING, line
 from llmos.plot.spans import Marks, pack
 from llmos.plot.words import WORLDS, counted, time_unit
@@ -28,12 +29,17 @@ THICK = 0.8
 """Of that, the band."""
 LANE = 0.24
 AREA = 1.3
-MOST_SPANS = 400
+MOST_SPANS = 600
 """In a row; more are folded into columns."""
+MOST_COLUMNS = 1200
+"""Of a folded row, and the most steps of an area."""
 MOST_SLOTS = 16
 """With rows of their own."""
-MOST_MARKS = 150
+MOST_MARKS = 60
+"""Of preemptions, per row."""
 MOST_IN_KEY = 24
+OUTSTANDING, MOST_OUTSTANDING = 4.0, 3
+"""Of many tasks, those with so many times the median's time have colours of their own, if they are so few."""
 
 
 @dataclass(slots=True)
@@ -46,6 +52,11 @@ class Row:
     spans: list[Span]
     top: float = 0.0
     height: float = 0.0
+
+    @property
+    def folded(self) -> bool:
+        """Whether it has too many spans to draw each of them."""
+        return len(self.spans) > MOST_SPANS
 
 
 @dataclass(slots=True)
@@ -76,11 +87,9 @@ class Chart:
         self.state = state
         self.marks = marks
         self.unit = time_unit(state.now)
-        self.kinds = {pid: i for i, pid in enumerate(sorted(state.tasks))}
+        self.kinds = _kinds(state.tasks)
         """Task -> its number, which gives its look."""
         self.parts = _parts(state)
-        self.folded = any(len(row.spans) > MOST_SPANS for row in self.rows)
-        """Whether there are too many spans to draw each of them."""
         self.named: set[int] = set()
         """Tasks whose name stands somewhere in the rows."""
 
@@ -90,9 +99,21 @@ class Chart:
         return (row for part in self.parts for row in part.rows)
 
     @property
+    def folded(self) -> bool:
+        """Whether some row is folded into columns."""
+        return any(row.folded for row in self.rows)
+
+    @property
+    def columns(self) -> int:
+        """How many columns a folded row has: few enough that several spans share one."""
+        most = max(len(row.spans) for row in self.rows)
+        return min(MOST_COLUMNS, max(MOST_COLUMNS // 10, most // 10))
+
+    @property
     def marked(self) -> bool:
         """Whether preemptions are drawn."""
-        return not self.folded and 0 < len(self.marks.preemptions) <= MOST_MARKS
+        room = MOST_MARKS * sum(1 for _ in self.rows)
+        return not self.folded and 0 < len(self.marks.preemptions) <= room
 
     @property
     def unnamed(self) -> list[int]:
@@ -110,6 +131,21 @@ class Chart:
     def inches(self, ns: float) -> float:
         """Return how wide a time is drawn."""
         return ns / self.state.now * WIDE
+
+
+def _kinds(tasks: dict[int, TaskState]) -> dict[int, int]:
+    """Return a number for each task; of many, the few that are far longer share their colours with none."""
+    pids = sorted(tasks)
+    if len(pids) <= len(COLOURS):
+        return {pid: i for i, pid in enumerate(pids)}
+    typical = median(task.cpu_ns for task in tasks.values())
+    alone = [pid for pid in pids if tasks[pid].cpu_ns > OUTSTANDING * typical]
+    alone = alone if len(alone) <= MOST_OUTSTANDING else []
+    kinds = {pid: i for i, pid in enumerate(alone)}
+    free = len(COLOURS) - len(alone)
+    for i, pid in enumerate(pid for pid in pids if pid not in kinds):
+        kinds[pid] = i // free * len(COLOURS) + len(alone) + i % free
+    return kinds
 
 
 def _parts(state: State) -> list[Part]:
@@ -133,7 +169,7 @@ def _engine(state: State, engine: ProcessorState, spans: list[Span]) -> Part:
     about = f"{engine.name or 'engine'} of {counted(engine.slots, 'slot')}, {engine.policy}"
     part = Part(f"{WORLDS['llm']}: {about} ({_busy(state, engine)})", "llm", _lanes(state, "llm"))
     packed = pack(spans) if engine.slots <= MOST_SLOTS else []
-    if engine.slots > MOST_SLOTS or any(len(row) > MOST_SPANS / 4 for row in packed):
+    if engine.slots > MOST_SLOTS or any(len(row) > MOST_SPANS for row in packed):
         part.area = engine
     else:
         packed += [[] for _ in range(engine.slots - len(packed))]

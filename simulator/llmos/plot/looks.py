@@ -19,7 +19,7 @@ DASHES: tuple[tuple[float, ...], ...] = (
     (), (5, 1.5), (1.2, 1.2), (7, 1.5, 1.2, 1.5), (3, 1), (9, 2), (5, 1, 1, 1, 1, 1), (1, 2.5),
 )  # fmt: skip
 
-INK = "#1A1A1A"
+INK = "#141414"
 QUIET = "#595959"
 RULE = "#D9D9D9"
 IDLE = "#EFEFEF"
@@ -50,7 +50,7 @@ def look(index: int) -> Look:
         hatch=HATCHES[turn],
         hatch_colour=mix(colour, WHITE if dark else INK, 0.3),
         ink=colour if dark else mix(colour, "#000000", 0.38),
-        on_it=WHITE if dark else INK,
+        on_it=WHITE if lightness(colour) < 50 else INK,
         dash=DASHES[turn],
     )
 

@@ -28,6 +28,7 @@ from llmos.plot.layout import (
     AREA,
     LANE,
     LEFT,
+    MOST_COLUMNS,
     MOST_IN_KEY,
     RIGHT,
     THICK,
@@ -57,8 +58,6 @@ from llmos.trace.events import Event
 from llmos.trace.metrics import WORLDS as WORLD_OF
 from llmos.trace.state import Mode, ProcessorState, Span, State, TaskState
 
-COLUMNS = 1200
-"""Of a folded row, and the most steps of an area."""
 LEVELS = 48
 """Of height in a folded row."""
 MOST_ARROWS = 30
@@ -98,7 +97,7 @@ def _why_nothing(state: State) -> str:
 
 
 def _draw(chart: Chart, title: str, about: Sequence[str], costs: str) -> Figure:
-    labels = [] if chart.folded else _labels(chart)
+    labels = _labels(chart)
     lines = key.flow(key.entries(chart))
     below = chart.parts[-1].top + chart.parts[-1].height
     caption = [" · ".join(filter(None, [*about, *_remarks(chart)])), costs]
@@ -122,10 +121,13 @@ def _remarks(chart: Chart) -> list[str]:
     """Return what the caption must say so that nobody misreads the picture."""
     state, out = chart.state, []
     if chart.folded:
-        out.append(f"each column is {duration(state.now / COLUMNS)}, its colours the tasks' shares of it")
+        out.append(
+            f"a folded column is {duration(state.now / chart.columns)}, its colours the tasks' shares of it"
+        )
     if len(chart.unnamed) > MOST_IN_KEY:
-        named = "" if chart.folded else ", names stand where there is room"
-        out.append(f"{counted(len(state.tasks), 'task')}: colours repeat{named}")
+        out.append(
+            f"{counted(len(state.tasks), 'task')}: colours repeat, the key has the longest without a name"
+        )
     count = sum(task.preemptions for task in state.tasks.values())
     if count and not chart.marked:
         out.append(f"{counted(count, 'preemption')} (not marked)")
@@ -157,7 +159,7 @@ def _part(ax: Axes, chart: Chart, part: Part) -> None:
             beside(-0.01, middle, shorten(row.name, LEFT - 0.12, SMALL, middle=True), ha="right")
             beside(1.01, middle, row.note, ha="left", color=QUIET)
         _ground(ax, chart, row.top, row.height)
-        (_fold if chart.folded else _bars)(ax, chart, row)
+        (_fold if row.folded else _bars)(ax, chart, row)
     if chart.marked:
         _preemptions(ax, chart, part)
 
@@ -265,7 +267,7 @@ def _fold(ax: Axes, chart: Chart, row: Row) -> None:
     kinds = len(COLOURS)
     pieces = [(s.start_ns, s.end_ns, chart.kinds[s.pid] % kinds) for s in row.spans]
     pieces += [(s, e, kinds) for s, e, cpu in chart.marks.kernel if cpu == row.cpu]
-    tops = np.cumsum(shares(pieces, kinds + 1, chart.state.now, COLUMNS), axis=0)
+    tops = np.cumsum(shares(pieces, kinds + 1, chart.state.now, chart.columns), axis=0)
     at = (np.arange(LEVELS) + 0.5) / LEVELS
     which = (tops[:, None, :] <= at[None, :, None]).sum(axis=0)
     colours = np.array([rgb(c) for c in (*COLOURS, KERNEL, IDLE)], np.uint8)
@@ -278,7 +280,7 @@ def _labels(chart: Chart) -> list[Callable[[Axes], object]]:
     out: list[Callable[[Axes], object]] = []
     for row in chart.rows:
         largest = min(SMALL, row.height * POINTS * 0.62)
-        for span in row.spans if largest >= LEAST else ():
+        for span in row.spans if largest >= LEAST and not row.folded else ():
             name = clean(chart.state.tasks[span.pid].name)
             room = chart.inches(span.end_ns - span.start_ns) - 0.05
             size = largest * min(1.0, room / width_of(name[:40], largest)) if name else 0.0
@@ -328,10 +330,10 @@ def _served(state: State, engine: ProcessorState) -> tuple[Array, Array, Array]:
             until = span.end_ns if token is None else min(max(token, span.start_ns), span.end_ns)
             early += [(span.start_ns, until)] if until > span.start_ns else []
             late += [(until, span.end_ns)] if until < span.end_ns else []
-    if len(early) + len(late) > COLUMNS:
-        edges = np.linspace(0, state.now, COLUMNS + 1)
+    if len(early) + len(late) > MOST_COLUMNS:
+        edges = np.linspace(0, state.now, MOST_COLUMNS + 1)
         pieces = [(*p, 0) for p in early] + [(*p, 1) for p in late]
-        low, high = shares(pieces, 2, state.now, COLUMNS)
+        low, high = shares(pieces, 2, state.now, MOST_COLUMNS)
         return edges, np.append(low, low[-1]), np.append(high, high[-1])
     edges = np.array(sorted({0, state.now, *(t for piece in (*early, *late) for t in piece)}), float)
     return edges, level(early, edges), level(late, edges)

@@ -119,9 +119,10 @@ def number(value: float) -> str:
         return "0"
     if abs(value) >= 1e9 or abs(value) < 1e-4:
         return f"{value:.2e}"
-    decimals = max(0, 2 - floor(log10(abs(value))))
-    text = f"{value:,.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if "." in text and float(value).is_integer() else text
+    if float(value).is_integer() or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.{max(0, 2 - floor(log10(abs(rounded))))}f}"
 
 
 def duration(ns: float) -> str:
