@@ -208,8 +208,10 @@ def test_a_run_that_fails_has_exit_code_1(folder):
 
 
 def test_ctrl_c_leaves_a_log(folder):
-    endless = 'question = "?"\n[cpu]\nscheduler = { policy = "rr", quantum = "1 us" }\n[[task]]\nname = "A"\nburst = "36000 s"\n'
-    (folder / "endless.toml").write_text(endless + '[[task]]\nname = "B"\nburst = "36000 s"\n')
+    (folder / "endless.toml").write_text(
+        'question = "?"\n[cpu]\nscheduler = { policy = "rr", quantum = "1 us" }\n'
+        '[[task]]\nname = "A"\ncount = 2\nburst = "36000 s"\n'
+    )
     code = "from llmos.cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "run", "endless.toml", "--log", "run.jsonl"],

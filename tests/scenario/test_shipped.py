@@ -13,7 +13,6 @@ from statistics import mean
 
 import pytest
 
-from llmos.costs.profile import load_profile
 from llmos.costs.model import CostModel
 from llmos.costs.ops import Matmul
 from llmos.costs.profile import load_profile
