@@ -296,6 +296,19 @@ async def test_it_reads_no_further_than_so_far_ahead(endless, monkeypatch):
         source.close()
 
 
+async def test_events_that_come_while_a_window_is_open_do_no_harm(desk, desk_log):
+    app = app_on(desk_log)
+    poll, app.source.poll = app.source.poll, list  # nothing comes yet
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("g")
+        app.source.poll = poll
+        await all_read(pilot)
+        await pilot.press("escape")
+        await pilot.pause(0.1)
+        assert "A shared desk" in shown(app, "head")
+        assert app.query_one("#chart").size.height == 8
+
+
 def test_a_program_that_never_returns_can_be_left(deaf):
     source = LiveRun(deaf)
     assert not source.poll()

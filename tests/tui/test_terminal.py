@@ -18,23 +18,32 @@ import pytest
 SCRIPT = "import sys; from llmos.tui.app import run_tui; sys.exit(run_tui(sys.argv[1]))"
 
 LIVE = """
-import itertools, os, sys
+import sys, time
+from dataclasses import replace
 from machines import cores, task
 from llmos.process.program import Compute
 from llmos.sched.rr import RoundRobin
-from dataclasses import replace
 from llmos.tui.app import run_tui
+from llmos.tui.source import LiveRun
+
+calls = 10_000
 
 def program():
-    print("garbage on the screen")
-    while True:
+    print("garbage on the screen", flush=True)
+    for _ in range(calls):
         yield Compute(5)
+    while True:  # and never come back
+        pass
 
-sys.exit(run_tui(cores(lambda: RoundRobin(3), replace(task("loop"), program=program)), title="a live one"))
+spec = cores(lambda: RoundRobin(3), replace(task("loop"), program=program))
 """
 
 ALT_SCREEN, NORMAL_SCREEN, SHOW_CURSOR = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25h"
 PATIENCE_S = 20
+
+
+def paths(root):
+    return os.pathsep.join(str(root / part) for part in ("simulator", "kernels", "tui", "tests"))
 
 
 class Terminal:
@@ -44,13 +53,12 @@ class Terminal:
         self.fd, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
         self.before = termios.tcgetattr(theirs)
-        path = os.pathsep.join(str(root / part) for part in ("simulator", "kernels", "tui", "tests"))
         self.process = subprocess.Popen(
             [sys.executable, "-c", script, *map(str, arguments)],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env={**os.environ, "PYTHONPATH": path, "TERM": "xterm-256color"},
+            env={**os.environ, "PYTHONPATH": paths(root), "TERM": "xterm-256color"},
             start_new_session=True,
         )
         self.theirs = theirs
@@ -130,34 +138,50 @@ def test_a_signal_ends_it_cleanly(terminal, desk_log, number):
 
 
 def children(pid):
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for children in /proc")
-@pytest.mark.parametrize("how", ["quit", "kill"])
-def test_a_live_run_ends_with_the_screen_and_never_writes_on_it(terminal, how):
-    it = terminal(LIVE)
+def gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for children in /proc")
+
+
+@needs_proc
+def test_a_live_run_ends_with_the_screen_and_never_writes_on_it(terminal):
+    it = terminal(LIVE + "sys.exit(run_tui(spec))")
     it.wait_for(b"the run goes on")
+    it.send(b"n")
+    it.wait_for(b"dispatch")
     (child,) = children(it.process.pid)
-    if how == "quit":
-        it.send(b"q")
-        assert it.ended() == 0
-        assert_restored(it)
-    else:
-        it.process.kill()
-    deadline = time.monotonic() + PATIENCE_S
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text():
-        assert time.monotonic() < deadline
-        it.pump(0.05)
+    it.send(b"q")
+    assert it.ended() == 0
+    assert_restored(it)
+    assert gone(child)
     assert b"garbage" not in it.output
+
+
+@needs_proc
+def test_a_live_run_dies_with_its_parent_even_if_its_program_never_returns(root):
+    script = LIVE + "calls = 10\nrun = LiveRun(spec)\nprint('ready', flush=True)\ntime.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": paths(root)},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as parent:
+        assert parent.stdout.readline() == b"ready\n"
+        (child,) = children(parent.pid)
+        time.sleep(0.5)  # it is in the endless loop by now
+        parent.kill()
+    deadline = time.monotonic() + PATIENCE_S
+    while not gone(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_an_error_comes_before_the_screen(terminal, tmp_path):
@@ -169,9 +193,10 @@ def test_an_error_comes_before_the_screen(terminal, tmp_path):
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="the tests above do the same without tmux")
 def test_under_tmux(root, desk_log, tmp_path):
-    path = os.pathsep.join(str(root / part) for part in ("simulator", "kernels", "tui"))
     code = tmp_path / "code"
-    command = f"PYTHONPATH={path} {sys.executable} -c '{SCRIPT}' {desk_log}; echo $? > {code}; sleep 60"
+    command = (
+        f"PYTHONPATH={paths(root)} {sys.executable} -c '{SCRIPT}' {desk_log}; echo $? > {code}; sleep 60"
+    )
     tmux = ["tmux", "-S", str(tmp_path / "socket"), "-f", os.devnull]
 
     def on_screen():

@@ -162,6 +162,25 @@ def test_tokens_under_way_are_those_of_the_log_written_out(any_machine, events_o
         assert shown == {pid: task.computed for pid, task in state.tasks.items()}
 
 
+def test_the_last_iteration_of_a_record_is_over_when_the_record_comes():
+    engine = ev.Processor(0, "engine", "fcfs", slots=1, cost=(10.0, 0.0, 0.0))
+    timeline = Timeline(
+        [
+            ev.Run(0, processors=[engine]),
+            ev.Arrive(0, task=1, world="request", prompt=1, output=9),
+            ev.Dispatch(0, 0, 1),
+            ev.Tick(30),
+            ev.Iterate(30, 0, count=3, decode=[1]),
+        ]
+    )
+    timeline.at_time(29)
+    assert timeline.under_way() == {1: 2}
+    timeline.seek(4)  # after the tick, at 30 ns
+    assert timeline.under_way() == {1: 2}
+    timeline.step()
+    assert (timeline.under_way(), timeline.state.tasks[1].computed) == ({}, 3)
+
+
 def test_live_and_saved_give_the_same_states(desk, tmp_path, dump):
     path = tmp_path / "run.jsonl.gz"
     with LogFile(path) as file:

@@ -97,6 +97,7 @@ class TuiApp(App[None]):
             Pane("log", paint_log, newest_last=True),
             Pane("status", paint_status, can_focus=False),
         ]
+        self.board = Board(self.panes, self._wishes)
 
     @property
     def timeline(self) -> Timeline:
@@ -104,7 +105,7 @@ class TuiApp(App[None]):
         return self.view.timeline
 
     def compose(self) -> ComposeResult:
-        yield Board(self.panes, self._wishes)
+        yield self.board
 
     def on_mount(self) -> None:
         """Read what there is at once, and begin to tick."""
@@ -145,7 +146,6 @@ class TuiApp(App[None]):
                 break
         if not before and timeline.events:
             timeline.seek(1)
-        self.query_one(Board).fit()
         if source.done:
             cut_off = "" if timeline.complete else "the log ends early: it was cut off"
             self.view.coming, self.view.trouble = "", source.trouble or cut_off
@@ -171,6 +171,7 @@ class TuiApp(App[None]):
 
     def paint(self) -> None:
         """Bring every pane up to date."""
+        self.board.fit()
         for pane in self.panes:
             pane.show(self.view)
 
@@ -247,6 +248,7 @@ class TuiApp(App[None]):
 
     def _go_to(self, t: int | None) -> None:
         if t is None:
+            self.paint()
             return
         self.timeline.at_time(t)
         end = self.timeline.end_ns
@@ -275,7 +277,7 @@ class TuiApp(App[None]):
 
     def action_help(self) -> None:
         """Say what the keys and the signs mean."""
-        self.push_screen(Help(clean(self.timeline.state.header.question)))
+        self.push_screen(Help(clean(self.timeline.state.header.question)), lambda _: self.paint())
 
 
 def _slower(speed: int) -> int:

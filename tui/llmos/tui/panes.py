@@ -151,8 +151,8 @@ class Board(Widget):
 
     def fit(self) -> None:
         """Lay the panes out again if their wishes make a difference by now."""
-        if self._places.of(self.size) != self._places.last:
-            self.refresh(layout=True)
+        if self.is_mounted and self._places.of(self.size) != self._places.last:
+            self._panes[0].refresh(layout=True)  # a child's wish makes textual forget its arrangement
 
 
 class _Places(Layout):
