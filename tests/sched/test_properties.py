@@ -265,9 +265,18 @@ def test_edf_meets_every_feasible_set_and_no_other(tasks_):
 
 def test_fcfs_misses_a_feasible_set():
     """The mutation: the same sets without deadlines in the key."""
-    sets = [s for s in combinations([(1, 4), (3, 6), (2, 8), (6, 24)], 2)]
+    sets = list(combinations([(1, 4), (3, 6), (2, 8), (6, 24)], 2))
     assert any(misses(FCFS, s) for s in sets)
     assert not any(misses(EDF, s) for s in sets)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [({"levels": 0}, "levels"), ({"quantum": [1, 2]}, "2 values for 3"), ({"allotment": 0}, "allotment")],
+)
+def test_mlfq_refuses_what_makes_no_sense(parameters, says):
+    with pytest.raises(ValueError, match=says):
+        MLFQ(**parameters)
 
 
 # --- one contract, two worlds -------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def test_what_is_written_is_read_and_hashed(tmp_path, name):
     data = path.read_bytes()
     data = gzip.decompress(data) if name.endswith(".gz") else data
     assert hashlib.sha256(data).hexdigest() == outcome.log_sha256
-    assert os.listdir(path.parent) == [name]
+    assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("name", ["log.jsonl", "log.jsonl.gz"])
@@ -60,7 +60,7 @@ def test_a_policy_that_breaks_its_contract_leaves_the_log_so_far(tmp_path):
             return 2 if now < 6 else 0
 
     path = tmp_path / "log.jsonl"
-    with pytest.raises(PolicyError, match="Broken.*answered 0.*6 ns") as error, LogFile(path) as file:
+    with pytest.raises(PolicyError, match=r"Broken.*answered 0.*6 ns") as error, LogFile(path) as file:
         run(cores(Broken, task("A", 10)), [file])
     assert "at least 1" in str(error.value)
     events = list(read(path))
@@ -87,7 +87,8 @@ def test_a_killed_run_leaves_a_loadable_part(tmp_path):
     code = (
         "import sys; from machines import *; from llmos.trace.log import LogFile\n"
         "spec = cores(lambda: RoundRobin(1), task('A', 10**9), task('B', 10**9))\n"
-        "with LogFile(sys.argv[1]) as f: run(spec, [f, lambda e, d: (print(flush=True), sys.stdin.readline())])"
+        "def wait(events, data): print(flush=True); sys.stdin.readline()\n"
+        "with LogFile(sys.argv[1]) as f: run(spec, [f, wait])"
     )
     path = tmp_path / "log.jsonl"
     env = {**os.environ, "PYTHONPATH": ":".join([str(Path(__file__).parents[1]), *sys.path])}

@@ -66,8 +66,8 @@ def test_document_has_the_promised_keys():
         "runs",
     }
     assert set(doc["tasks"][0]) >= {
-        "name", "pid", "arrival_ns", "first_run_ns", "finish_ns", "response_ns", "turnaround_ns", "waiting_ns",
-        "cpu_ns", "preemptions", "migrations", "deadline_misses",
+        "name", "pid", "arrival_ns", "first_run_ns", "finish_ns", "response_ns", "turnaround_ns",
+        "waiting_ns", "cpu_ns", "preemptions", "migrations", "deadline_misses",
     }  # fmt: skip
     assert set(doc["cpus"][0]) >= {"id", "busy_ns", "idle_ns", "switch_ns", "switches"}
     assert doc["runs"] == [[0, 10, 0, "A"], [10, 15, 0, "B"]]

@@ -53,6 +53,8 @@ class MLFQ(Scheduler):
         io_bump: bool = False,  # noqa: FBT001, FBT002
         skip_join: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
+        if levels < 1:
+            raise ValueError(f"levels: there must be at least 1, not {levels}")
         self._quantum = _per_level(quantum, levels, "quantum")
         self._allotment = _per_level(allotment, levels, "allotment")
         self._boost = boost
@@ -154,4 +156,6 @@ def _per_level(value: int | list[int], levels: int, name: str) -> list[int]:
     values = value if isinstance(value, list) else [value] * levels
     if len(values) != levels:
         raise ValueError(f"{name}: {len(values)} values for {levels} levels; give one, or one per level")
+    if min(values) < 1:
+        raise ValueError(f"{name}: it must be at least 1 in every level")
     return values
