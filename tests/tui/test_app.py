@@ -199,6 +199,20 @@ async def test_tab_goes_round_the_panes_and_arrows_scroll_them(desk_log):
         assert shown(app, "tasks").splitlines()[2].split()[1] == str(list(app.timeline.state.tasks)[2])
 
 
+async def test_t_hides_terminated_tasks(desk_log):
+    app = app_on(desk_log)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await all_read(pilot)
+        await pilot.press("g", *"17ms", "enter")
+        gone = sum(task.finish_ns is not None for task in app.timeline.state.tasks.values())
+        assert shown(app, "tasks").count("■ terminated") == gone > 0
+        await pilot.press("t")
+        assert "■" not in shown(app, "tasks")
+        assert f"{gone} terminated (hidden)" in shown(app, "tasks")
+        await pilot.press("t")
+        assert shown(app, "tasks").count("■ terminated") == gone
+
+
 async def test_help_names_every_key_and_closes(desk_log):
     app = app_on(desk_log)
     async with app.run_test(size=(100, 34)) as pilot:

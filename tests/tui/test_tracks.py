@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from llmos.trace import events as ev
 from llmos.trace.state import Mode, State
 from llmos.tui import tracks as module
+from llmos.tui.palette import TASKS
 from llmos.tui.tracks import Cell, Tracks
 
 
@@ -109,6 +110,19 @@ def test_marks_are_letters_of_the_names_and_differ_while_there_are_any():
     assert len(set(tracks.marks.values())) == 62
     tracks.apply(ev.Arrive(0, task=62, name="job1"))
     assert tracks.marks[62]
+
+
+def test_marks_and_colours_of_tasks_that_are_over_are_given_out_again():
+    tracks = Tracks()
+    for pid in range(200):
+        tracks.apply(ev.Arrive(pid, task=pid, name=f"job{pid}"))
+        alive = range(max(pid - 6, 0), pid + 1)
+        assert len({tracks.marks[p] for p in alive}) == len(alive)
+        assert len({tracks.colours[p] for p in alive}) == len(alive)
+        if pid >= 6:
+            for _ in range(2):  # a forged log may end a task twice
+                tracks.apply(ev.Exit(pid, 0, pid - 6))
+    assert set(tracks.colours.values()) == set(range(module.COLOURS)) == set(range(len(TASKS)))
 
 
 @pytest.mark.parametrize("name", ["", "日本", "\x1b[2J", " "])

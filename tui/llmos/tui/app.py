@@ -77,6 +77,7 @@ class TuiApp(App[None]):
         Binding("minus", "speed(-1)", "slower"),
         Binding("right_square_bracket", "zoom(1)", "zoom in"),
         Binding("left_square_bracket", "zoom(-1)", "zoom out"),
+        Binding("t", "living_only", "hide or show terminated tasks"),
         Binding("question_mark", "help", "help"),
         Binding("q,ctrl+c", "quit", "quit", priority=False),
     ]
@@ -119,7 +120,7 @@ class TuiApp(App[None]):
     def _wishes(self) -> Wishes:
         tracks = self.timeline.tracks
         worlds = len({track.is_core for track in tracks.tracks.values()})
-        return Wishes(chart=wanted_rows(tracks), tasks=len(tracks.order), worlds=worlds)
+        return Wishes(chart=wanted_rows(tracks), tasks=len(tracks.names), worlds=worlds)
 
     # --- every frame --------------------------------------------------------------------------------
 
@@ -273,6 +274,11 @@ class TuiApp(App[None]):
             max(cell // 2, 1) if direction > 0 else min(cell * 2, max(self.timeline.end_ns, 1))
         )
         self._own_zoom = True
+        self.paint()
+
+    def action_living_only(self) -> None:
+        """Leave terminated tasks out of the table, or show them again."""
+        self.view.living_only = not self.view.living_only
         self.paint()
 
     def action_help(self) -> None:

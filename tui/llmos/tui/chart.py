@@ -108,7 +108,7 @@ def _run(tracks: Tracks, cells: list[Cell]) -> list[Part]:
 
 
 def _look(tracks: Tracks, pid: int) -> Style:
-    return palette.of_task(tracks.order.get(pid, 0))
+    return palette.of_task(tracks.colours.get(pid, 0))
 
 
 def _mixed(tracks: Tracks, most: int | Mode, second: int) -> Style:

@@ -25,6 +25,7 @@ HELP: Final = (
     ("+ -", "play faster, slower"),
     ("[ ]", "let the chart show more time, less time"),
     ("tab", "go to the next pane; ↑ ↓ and the page keys scroll it"),
+    ("t", "hide terminated tasks, or show them again"),
     ("esc", "let the pane follow the cursor again"),
     ("q", "quit"),
     ("► ◆ ‖ ■", "running, ready, blocked, terminated"),

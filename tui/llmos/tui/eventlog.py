@@ -39,9 +39,10 @@ def _event(view: View, width: int, k: int) -> Strip:
     event, current = timeline.events[k], k == timeline.k - 1
     tracks = timeline.tracks
     kind = ev.kind_of(event)
+    room = 13 if timeline.end_ns < 10 * 10**9 else 16  # for a time to the nanosecond
     parts: list[Part] = [
         ("▸" if current else " ", palette.CURSOR),
-        (fit(exact(event.t), 13, right=True) + " ", palette.STRONG if current else palette.DIM),
+        (fit(exact(event.t), room, right=True) + " ", palette.STRONG if current else palette.DIM),
     ]
     if event.task >= 0:
         name = fit(tracks.names.get(event.task, str(event.task)), 10)
@@ -54,7 +55,7 @@ def _event(view: View, width: int, k: int) -> Strip:
     parts.append((fit(kind.replace("_", " "), 11) + " ", style))
     text = where + details(event, tracks.names)
     parts.append(
-        (fit(text.removesuffix(": "), max(width - 42, 0)), palette.PLAIN if current else palette.DIM)
+        (fit(text.removesuffix(": "), max(width - 29 - room, 0)), palette.PLAIN if current else palette.DIM)
     )
     return line(width, parts)
 

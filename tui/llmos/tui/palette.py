@@ -48,7 +48,7 @@ TASKS: Final = tuple(
     _on(background, "#ffffff" if background == BLUE else "#000000", bold=True)
     for background in (SKY, ORANGE, GREEN, YELLOW, PURPLE, VERMILION, BLUE)
 )
-"""The look of a task by the number of its arrival; it comes round again."""
+"""The looks of tasks, by the number of their colour."""
 
 STATES: Final = {
     "new": ("○", DIM),
@@ -72,5 +72,5 @@ KINDS: Final = {
 
 
 def of_task(number: int) -> Style:
-    """Return the look of the task that arrived as number `number` (from 0)."""
+    """Return the look of a task whose colour has this number (from 0)."""
     return TASKS[number % len(TASKS)]

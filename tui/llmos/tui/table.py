@@ -87,13 +87,15 @@ def paint_tasks(view: View, width: int, height: int, offset: int | None) -> tupl
     rest = width - _MARK - sum(column.width + 1 for column in chosen)
     current = timeline.event.task if timeline.event else -1
     rows = height - 2
-    follow = timeline.tracks.order.get(current, 0)
-    offset = window(offset, follow if current in state.tasks else 0, len(state.tasks), rows)
+    tasks = [t for t in state.tasks.values() if not (view.living_only and t.status is Status.TERMINATED)]
+    follow = next((i for i, task in enumerate(tasks) if task.pid == current), 0)
+    offset = window(offset, follow, len(tasks), rows)
     head = " " * _MARK + "".join(fit(c.name, c.width, right=c.right) + " " for c in chosen)
     head += "reason" if rest >= _REASON else ""
     more = timeline.under_way()
-    lines = [title_bar(width, "TASKS", _counts(state)), line(width, [(head, palette.DIM)])]
-    for task in islice(state.tasks.values(), offset, offset + max(rows, 0)):
+    hidden = " (hidden)" if len(tasks) < len(state.tasks) else ""
+    lines = [title_bar(width, "TASKS", _counts(state) + hidden), line(width, [(head, palette.DIM)])]
+    for task in tasks[offset : offset + max(rows, 0)]:
         parts: list[Part] = [("▸" if task.pid == current else " ", palette.CURSOR), chip(timeline, task.pid)]
         for column in chosen:
             parts += _field(column, task, state, more)

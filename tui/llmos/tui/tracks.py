@@ -19,6 +19,7 @@ from llmos.trace import events as ev
 from llmos.trace.state import Mode
 
 LOOK: Final = 12
+COLOURS: Final = 7
 
 
 @dataclass(slots=True)
@@ -83,15 +84,18 @@ class Cell(NamedTuple):
 
 
 class Tracks:
-    """All rows of a machine, and the one-letter mark of each task."""
+    """All rows of a machine, and for each task a letter and a colour to know it by."""
 
     def __init__(self) -> None:
         self.tracks: dict[int, Track] = {}
-        self.order: dict[int, int] = {}
-        """The number of each task in the order of arrival, by pid."""
-        self.marks: dict[int, str] = {}
         self.names: dict[int, str] = {}
+        self.marks: dict[int, str] = {}
+        """One letter for each task; no two living ones have the same while there are any left."""
+        self.colours: dict[int, int] = {}
+        """The number of a colour for each task, the one that the fewest living ones have."""
         self._free_marks = dict.fromkeys(ascii_letters[26:] + digits + ascii_letters[:26])
+        self._worn = [0] * COLOURS
+        self._over: set[int] = set()
 
     def apply(self, event: ev.Event) -> None:
         """Note what `event` says about places."""
@@ -100,6 +104,8 @@ class Tracks:
             return
         if isinstance(event, ev.Arrive):
             self._name(event)
+        elif isinstance(event, ev.Exit):
+            self._forget(event.task)
         track = self.tracks.get(event.cpu)
         if track is None:
             return
@@ -113,16 +119,25 @@ class Tracks:
             _work(track, event.t, event.cost_ns, Mode.KERNEL)
 
     def _name(self, event: ev.Arrive) -> None:
-        """Give a task its number and its mark: a letter of its name if there is one left."""
-        if event.task in self.order:
+        """Give a task its mark, a letter of its name if one of them is left, and its colour."""
+        pid, name = event.task, event.name
+        if pid in self.names:
             return
-        self.order[event.task] = len(self.order)
-        self.names[event.task] = event.name
-        last = event.name[-1:]
-        wanted = [*(last if last.isdigit() else ""), *event.name, *self._free_marks]
+        self.names[pid] = name
+        last = name[-1:]
+        wanted = [*(last if last.isdigit() else ""), *name, *self._free_marks]
         mark = next((c for c in wanted if c in self._free_marks), "")
         self._free_marks.pop(mark, None)
-        self.marks[event.task] = mark or (ascii_letters + digits)[event.task % 62]
+        self.marks[pid] = mark or (ascii_letters + digits)[pid % 62]
+        self.colours[pid] = self._worn.index(min(self._worn))
+        self._worn[self.colours[pid]] += 1
+
+    def _forget(self, pid: int) -> None:
+        """Let another task have the mark and the colour of one that has terminated."""
+        if pid in self.names and pid not in self._over:
+            self._over.add(pid)
+            self._free_marks[self.marks[pid]] = None
+            self._worn[self.colours[pid]] -= 1
 
     def _enter(self, track: Track, event: ev.Dispatch) -> None:
         _work(track, event.t, event.decision_ns, Mode.KERNEL)

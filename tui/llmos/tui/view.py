@@ -27,6 +27,8 @@ class View:
     timeline: Timeline = field(default_factory=Timeline)
     title: str = ""
     playing: bool = False
+    living_only: bool = False
+    """Whether the table leaves out tasks that have terminated."""
     speed_ns: int = 1_000_000
     """Simulated nanoseconds per second of real time."""
     cell_ns: int = 1_000_000
@@ -71,7 +73,7 @@ def title_bar(width: int, title: str, more: str = "", alarm: str = "") -> Strip:
 def chip(timeline: Timeline, pid: int) -> Part:
     """The mark of a task in its colour: the legend of the chart."""
     tracks = timeline.tracks
-    return f" {clean(tracks.marks.get(pid, '?'))} ", palette.of_task(tracks.order.get(pid, 0))
+    return f" {clean(tracks.marks.get(pid, '?'))} ", palette.of_task(tracks.colours.get(pid, 0))
 
 
 def padded(lines: Lines, width: int, height: int) -> Lines:
