@@ -4,7 +4,7 @@ import math
 import statistics
 
 import pytest
-from plot.figures import METRICS, NAMES, compared, overlaps, panel, words
+from plot.figures import METRICS, NAMES, compared, overlaps, panel, texts, words
 
 from llmos.errors import LlmosError
 from llmos.plot import comparison
@@ -180,6 +180,8 @@ def test_no_text_covers_another(result):
 
 def test_what_is_written_is_written_as_it_is():
     result = compared(names=["a$b$", "c_d^2", "tab\there", "snow \u2603, \U0001f9ff"], question="Is $x < y$?")
-    text = words(comparison(result))
+    figure = comparison(result)
+    text = words(figure)
+    assert not any(each.get_parse_math() for each in texts(figure))
     for expected in ("a$b$", "c_d^2", "tab here", "Is $x < y$?"):
         assert expected in text

@@ -91,6 +91,14 @@ def test_a_name_is_nearer_to_its_curve_than_to_any_other():
         box = text.get_window_extent()
         far = {name: gap(box, path) for name, path in paths.items()}
         assert min(far, key=far.get) == text.get_text(), far
+        assert far[text.get_text()] > 0  # Beside it, not on it: here is room.
+
+
+def test_a_name_does_not_cover_its_own_curve():
+    ax = of({"flat": [0.0] * 50 + [50e6, 90e6]})
+    ax.figure.draw_without_rendering()
+    [text], [line] = ax.texts, ax.lines
+    assert 0 < gap(text.get_window_extent(), dense(ax, line)) < 30
 
 
 def dense(ax, line):

@@ -66,7 +66,7 @@ def test_the_same_input_gives_the_same_bytes_in_another_process(root, tmp_path):
         folder.mkdir()
         paths = os.pathsep.join(str(root / name) for name in ("simulator", "kernels", "tui", "tests"))
         (folder / "matplotlibrc").write_text(
-            "lines.linewidth: 9\nfont.size: 30\nsavefig.dpi: 50\nhatch.linewidth: 4\n"
+            "axes.facecolor: yellow\nfont.size: 30\nxtick.direction: in\nhatch.linewidth: 4\n"
         )
         settings = {"MATPLOTLIBRC": str(folder / "matplotlibrc")} if seed == "2" else {}
         env = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": seed, "TZ": f"UTC-{seed}"} | settings

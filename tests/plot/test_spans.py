@@ -52,8 +52,8 @@ def test_packed_rows_hold_one_at_a_time_and_are_as_few_as_can_be(found):
 
 
 def test_a_task_stays_in_its_row():
-    spans = [Span(0, 10, 0, 1), Span(0, 5, 0, 2), Span(12, 20, 0, 2), Span(12, 20, 0, 1)]
-    assert [[s.pid for s in row] for row in pack(spans)] == [[1, 1], [2, 2]]
+    spans = [Span(0, 10, 0, 1), Span(0, 5, 0, 2), Span(12, 20, 0, 2), Span(13, 20, 0, 3)]
+    assert [[s.pid for s in row] for row in pack(spans)] == [[1, 3], [2, 2]]
 
 
 @given(st.lists(tasks, max_size=6), st.integers(1, 3), st.sampled_from(sorted(POLICIES)), overheads)

@@ -319,7 +319,7 @@ def test_no_text_covers_another(name):
     assert overlaps(gantt(ran.outcome.state, ran.events)) == []
 
 
-@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("name", ["overheads", "slots", "area", "strange names"])
 def test_all_formats_can_be_written(name, tmp_path):
     ran = execute(MACHINES[name])
     figure = gantt(ran.outcome.state, ran.events)

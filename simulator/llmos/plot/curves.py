@@ -219,8 +219,9 @@ def _panel(ax: Axes, curves: Sequence[_Curve], *, timed: bool, logarithmic: bool
     for curve in curves:
         x, y = steps(curve.values)
         left, right = ax.get_xlim()
-        below = float(np.mean(curve.values < left)) if logarithmic else 0.0
-        seen = x / unit.size >= left
+        # What is at the left end, or has no place on a logarithmic axis, is there from the start.
+        below = float(np.mean(curve.values / unit.size <= left))
+        seen = x / unit.size > left
         x = np.concatenate([[left], x[seen] / unit.size, [right]])
         y = np.concatenate([[below], y[seen], [1.0]])
         [drawn] = ax.plot(x, y, drawstyle="steps-post", color=curve.look.ink, linewidth=1.7, label=curve.name)
