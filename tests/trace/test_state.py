@@ -129,6 +129,21 @@ def test_a_forged_log_is_found_out(data):
     assert check(fold([*events[: i + 1], *events[i:]]))
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        ev.Dispatch(5, 7, 1),
+        ev.Exit(5, 0, 99),
+        ev.Complete(5, 0, 1, job=3),
+        ev.Iterate(5, 0, decode=[42]),
+        ev.Miss(5),
+    ],
+)
+def test_a_log_that_names_what_is_not_there_is_found_out(event):
+    head = [ev.Run(0, processors=[ev.Processor(0, "core", "fcfs")]), ev.Arrive(0, task=1, name="A")]
+    assert check(fold([*head, event]))
+
+
 def test_time_must_not_run_backwards():
     state = State()
     state([ev.Run(0, processors=[ev.Processor(0, "core", "fcfs")]), ev.Tick(5), ev.Tick(4)])

@@ -144,7 +144,7 @@ class State:
         self.events = 0
         self.violations: list[str] = []
         self.spans: list[Span] | None = [] if keep_spans else None
-        """When who ran where, contiguous pieces joined, in the order in which they begin."""
+        """When who ran where, contiguous pieces joined; on each processor in the order in which they begin."""
         self._last_span: dict[tuple[int, int], Span] = {}
 
     def __call__(self, events: Iterable[ev.Event], _data: bytes = b"") -> None:
@@ -158,7 +158,10 @@ class State:
             self._violated(event, f"time runs backwards, from {self.now}")
         self.now = event.t
         self.events += 1
-        self._on[type(event)](self, event)
+        try:
+            self._on[type(event)](self, event)
+        except (KeyError, IndexError) as error:  # a forged or damaged log: data, like anything in a log
+            self._violated(event, f"it names a processor, task or job that is not there: {error}")
 
     def advance(self, t: int) -> None:
         """Account all time up to `t` (ns, not before now), as if nothing happened until then."""

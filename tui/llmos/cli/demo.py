@@ -15,7 +15,7 @@ from llmos.plot import comparison, gantt, save
 from llmos.scenario.build import build
 from llmos.scenario.load import find, load
 from llmos.scenario.machine import run
-from llmos.trace.log import LogFile
+from llmos.trace.log import LogFile, read
 
 SCENARIO = "two-worlds"
 FALLBACK = "reference-cpu"
@@ -49,7 +49,7 @@ def command(output: Path, reuse: bool) -> None:
     save(comparison(result, list(plan.metrics) if plan and plan.metrics else None), picture)
     with LogFile(log) as file:
         outcome = run(build(load(find(SCENARIO)), profile=name), [file])
-    save(gantt(outcome.state), chart)
+    save(gantt(outcome.state, list(read(log))), chart)
     for path, about in (
         (picture, "the comparison"),
         (chart, f"who ran where and when, {amount(outcome.state.now)} of it"),

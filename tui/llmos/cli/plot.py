@@ -14,6 +14,7 @@ from llmos.errors import LlmosError
 from llmos.plot import cdf, comparison, gantt, save
 from llmos.scenario.build import build
 from llmos.scenario.load import find, load
+from llmos.trace.events import Event
 from llmos.trace.log import read
 from llmos.trace.state import State, fold
 
@@ -53,7 +54,7 @@ def command(
     path = output or Path(f"{Path(source).name.split('.')[0]}-{kind}.png")
     saved = is_log(source)
     if kind == "gantt":
-        figure = gantt(_state(source, scheduler, seed, profile))
+        figure = gantt(*_ran(source, scheduler, seed, profile))
     elif kind == "cdf" and saved:
         figure = cdf({Path(source).name: fold(read(source))}, quantity)
     elif saved:
@@ -73,8 +74,14 @@ def is_log(source: str) -> bool:
     return source.endswith((".jsonl", ".jsonl.gz", ".jsonl.part", ".jsonl.gz.part"))
 
 
-def _state(source: str, scheduler: str | None, seed: int | None, profile: str | None) -> State:
+def _ran(
+    source: str, scheduler: str | None, seed: int | None, profile: str | None
+) -> tuple[State, list[Event]]:
+    """Return the last state and the events of a run, saved or made now."""
     if is_log(source):
-        return fold(read(source), keep_spans=True)
+        events = list(read(source))
+        return fold(events, keep_spans=True), events
     spec = build(load(find(source)), seed=seed, scheduler=scheduler, profile=profile)
-    return simulate(spec, keep_spans=True).state
+    events = []
+    outcome = simulate(spec, keep_spans=True, sink=lambda batch, _data: events.extend(batch))
+    return outcome.state, events

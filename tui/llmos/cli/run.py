@@ -77,10 +77,14 @@ def command(
     ctx.exit(verdict(outcome))
 
 
-def simulate(spec: MachineSpec, log_path: Path | None = None, *, keep_spans: bool = False) -> Outcome:
-    """Run `spec` with a progress bar and, if wanted, a log file."""
+def simulate(
+    spec: MachineSpec, log_path: Path | None = None, *, keep_spans: bool = False, sink: Sink | None = None
+) -> Outcome:
+    """Run `spec` with a progress bar and, if wanted, a log file and a sink of one's own."""
     with ExitStack() as stack:
         sinks: list[Sink] = [stack.enter_context(LogFile(log_path))] if log_path else []
+        if sink:
+            sinks.append(sink)
         show = stack.enter_context(progress(spec.scenario))
         end = spec.until_ns if spec.until_ns < FOREVER else 0
 
