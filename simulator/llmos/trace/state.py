@@ -144,7 +144,7 @@ class State:
         self.events = 0
         self.violations: list[str] = []
         self.spans: list[Span] | None = [] if keep_spans else None
-        """When who ran where, contiguous pieces joined; on each processor in the order in which they begin."""
+        """When who ran where, contiguous pieces joined; in order of their begin on each processor."""
         self._last_span: dict[tuple[int, int], Span] = {}
 
     def __call__(self, events: Iterable[ev.Event], _data: bytes = b"") -> None:
