@@ -4,7 +4,8 @@
     ├── ScenarioError     a scenario file is wrong; carries every problem at once
     ├── PolicyError       a policy or program cannot be loaded, or broke its contract
     ├── ProfileError      a cost profile is missing, damaged or does not fit
-    └── LogError          a log or trace cannot be read
+    ├── LogError          a log or trace cannot be read
+    └── RunError          exit code 1: a simulated run did not do what it set out to do
 
 - The command line prints `str(error)` and leaves with `error.exit_code`; nobody sees a traceback.
 - What happens inside the simulated world (an OOM kill, a deadlock) is an event, never one of these.
@@ -107,6 +108,12 @@ class ProfileError(LlmosError):
 
 class LogError(LlmosError):
     """A log or trace that cannot be read."""
+
+
+class RunError(LlmosError):
+    """A simulated run that failed its checks where one that succeeds is needed."""
+
+    exit_code: ClassVar[int] = 1
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:

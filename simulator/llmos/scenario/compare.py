@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 from pathlib import Path
 
-from llmos.errors import LlmosError
+from llmos.errors import LlmosError, RunError
 from llmos.scenario.build import Choice, build, policy_of, worlds
 from llmos.scenario.machine import Outcome, run
 from llmos.scenario.policies import label
@@ -80,7 +80,7 @@ def compare(
     """Run `scenario` with each scheduler and seed; what is left out is as its [compare] says.
 
     A path among `schedulers` starts at the current folder. `progress` gets the runs that are done and
-    their total. Raises ScenarioError when a scheduler does not fit, and LlmosError when a run does not
+    their total. Raises ScenarioError when a scheduler does not fit, and RunError when a run does not
     do what it set out to do.
     """
     plan = scenario.model.compare
@@ -104,7 +104,7 @@ def compare(
             spec = build(scenario, seed=seed, scheduler=choice, profile=profile, folder=folder)
             outcome = run(spec, keep_spans=False)
             if not outcome.ok:
-                raise LlmosError(f"{column.scheduler} with seed {seed}: {outcome.reason}", file=scenario.file)
+                raise RunError(f"{column.scheduler} with seed {seed}: {outcome.reason}", file=scenario.file)
             _add(column, outcome)
             source = spec.profile
             done += 1
