@@ -50,4 +50,3 @@ class Process(Task):
     last_cpu: int = 0
     miss_alarms: deque[Alarm] = field(default_factory=deque)
     """One per deadline that is neither met nor missed yet."""
-    relative_deadline_ns: int | None = None

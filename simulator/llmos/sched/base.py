@@ -18,13 +18,12 @@ A policy is a plain object: it can be tested with a list of tasks and nothing el
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Annotated, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+from random import Random
+from typing import Annotated, Final
 
 SLICE: Final = 10_000_000
 """The default time slice: 10 ms on a core. An engine reads it as 32 tokens (see `Service`)."""
@@ -40,6 +39,10 @@ Duration = Annotated[int, "duration"]
 """A policy parameter that is a time in nanoseconds in both worlds."""
 
 
+Dice = Annotated[Random, "dice"]
+"""A policy parameter that is a random stream of its own; the machine gives it, never a scenario."""
+
+
 class Why(StrEnum):
     """Why a task joins the ready queue, or leaves the machine's hands."""
 
@@ -50,6 +53,8 @@ class Why(StrEnum):
     YIELDED = "yielded"
     BLOCKED = "blocked"
     EXITED = "exited"
+    CHANGED = "changed"
+    """Its priority, nice value, group or place was changed while it was ready or running."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -65,12 +70,24 @@ class Task:
     arrival_ns: int = 0
     priority: int = 0
     """Smaller is more urgent."""
+    nice: int = 0
+    """How much it gives way to others, -20 (least) to 19, for Unix policies."""
     tickets: int = 1
     """Share of the processor for proportional-share policies, at least 1."""
     client: str = ""
     """Who is charged for the service: the task itself, or the tenant that sent a request."""
+    group: str = ""
+    """The cgroup that it belongs to, or the class that it has in a multilevel queue."""
+    affinity: frozenset[int] | None = None
+    """The cores that it may run on; None = all. The mechanism sees to it, a policy need not."""
     deadline_ns: int | None = None
     """Absolute time by which the current job should be complete, if there is one."""
+    relative_deadline_ns: int | None = None
+    """Time from a release (or from the arrival) to its deadline, if there is one."""
+    period_ns: int | None = None
+    """Time between two releases, if it is periodic."""
+    wcet_ns: int | None = None
+    """Declared worst-case execution time of a job, for policies that plan with it."""
     attained: int = 0
     """Service received so far."""
     remaining: int = 0
@@ -83,6 +100,10 @@ class Task:
     def amount(self, service: int) -> str:
         """Write an amount of this task's service for people: "3 ms", "12 tokens"."""
         return duration(service) if self.unit == "ns" else f"{service} {self.unit}"
+
+
+Structure = Mapping[str, Sequence[tuple[Task, str]]]
+"""A ready queue as people draw it: heading -> tasks in order, each with the figure that orders it."""
 
 
 class Scheduler:
@@ -127,9 +148,29 @@ class Scheduler:
         """
         return ""
 
+    def withdraw(self, task: Task, now: int) -> None:
+        """Take the ready `task` out of the queue: it moves to another core, or is about to change.
+
+        The default finds it by picking; a policy with a cheaper or more faithful way overrides it.
+        """
+        before = []
+        while (picked := self.pick(now)) is not task:
+            if picked is None:
+                raise LookupError(f"task {task.name} is not in the ready queue")
+            before.append(picked)
+        for other in reversed(before):  # each goes to the front, so that the order is as it was
+            self.enqueue(other, Why.PREEMPTED, now)
+
     def reason(self, task: Task, now: int) -> str:
         """Say why `task` is the one to run, in a few words for the log."""
         return "next in the ready queue"
+
+    def show(self, now: int) -> Structure:
+        """Describe the ready queue as people draw it: shelves of tasks in order, each with its figure.
+
+        {"level 0": [(task, "3 ms left")], "level 1": []}. An empty answer means a plain queue.
+        """
+        return {}
 
 
 class Ordered(Scheduler, ABC):
@@ -153,6 +194,17 @@ class Ordered(Scheduler, ABC):
 
     def pick(self, now: int) -> Task | None:
         return heappop(self._ready)[-1] if self._ready else None
+
+    def withdraw(self, task: Task, now: int) -> None:
+        self._ready = [entry for entry in self._ready if entry[-1] is not task]
+        heapify(self._ready)
+
+    def show(self, now: int) -> Structure:
+        return {"": [(entry[-1], self.figure(entry[-1], now)) for entry in sorted(self._ready)]}
+
+    def figure(self, task: Task, now: int) -> str:
+        """Write the key of `task` for people."""
+        return task.amount(self.key(task))
 
     def preempts(self, newcomer: Task, running: Sequence[Task], now: int) -> Task | None:
         if not self.preemptive:

@@ -20,6 +20,9 @@ class EDF(Ordered):
     def key(self, task: Task) -> int:
         return NEVER if task.deadline_ns is None else task.deadline_ns
 
+    def figure(self, task: Task, now: int) -> str:
+        return "no deadline" if task.deadline_ns is None else f"due in {duration(task.deadline_ns - now)}"
+
     def reason(self, task: Task, now: int) -> str:
         if task.deadline_ns is None:
             return "no task with a deadline is ready"

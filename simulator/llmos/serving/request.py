@@ -19,7 +19,6 @@ class Request(Task):
     output: int
     computed: int = 0
     """Tokens computed so far, of prompt + output - 1."""
-    relative_deadline_ns: int | None = None
     unit: str = "tokens"
 
     @property
