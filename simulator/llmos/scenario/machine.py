@@ -57,6 +57,8 @@ class TaskSpec:
     """Relative to the arrival; for a periodic task, to each release (default: the period)."""
     period_ns: int | None = None
     jobs: int | None = None
+    wcet_ns: int | None = None
+    """Declared worst-case execution time of a job, for policies that plan with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,8 +226,9 @@ class _Machine:
     def _process(self, alarm: Alarm) -> None:
         pid, task = alarm.value
         period = None
+        deadline = task.deadline_ns
         if task.period_ns is not None:
-            deadline = task.period_ns if task.deadline_ns is None else task.deadline_ns
+            deadline = task.period_ns if deadline is None else deadline
             period = Period(every_ns=task.period_ns, deadline_ns=deadline, jobs=task.jobs)
         process = Process(
             pid=pid,
@@ -235,7 +238,9 @@ class _Machine:
             client=task.client,
             program=task.program(),
             period=period,
-            relative_deadline_ns=task.deadline_ns,
+            relative_deadline_ns=deadline,
+            period_ns=task.period_ns,
+            wcet_ns=task.wcet_ns,
         )
         if self.cores is None:
             raise LlmosError(f"task {task.name} has no core to run on; give the machine a [cpu]")
