@@ -157,3 +157,29 @@ def test_the_header_comes_first_and_the_end_last():
     assert isinstance(events[0], Run)
     assert isinstance(events[-1], End)
     assert [e.t for e in events] == sorted(e.t for e in events)
+
+
+HEADER = b'{"kind":"run","t":0}\n'
+NUMBERS = [
+    b'{"kind":"end","t":%d}\n',
+    b'{"kind":"dispatch","t":1,"cpu":0,"task":%d}\n',
+    b'{"kind":"iterate","t":1,"prefill":[[3,%d]]}\n',
+]
+
+
+@pytest.mark.parametrize("line", NUMBERS)
+@pytest.mark.parametrize("number", [2**62 + 1, -(2**62) - 1, 10**40])
+def test_a_number_that_no_run_can_reach_is_refused_with_its_line(tmp_path, line, number):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(HEADER + line % number)
+    with pytest.raises(LogError, match=r"(`t`|`task`|`prefill`).*2\*\*62") as error:
+        list(read(path))
+    assert error.value.line == 2
+
+
+@pytest.mark.parametrize("number", [2**62, -(2**62)])
+def test_the_largest_number_is_read_and_so_is_any_seed(tmp_path, number):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"kind":"run","t":0,"seed":%d}\n' % (2**63 - 1) + NUMBERS[0] % number)
+    header, end = read(path)
+    assert (header.seed, end.t) == (2**63 - 1, number)

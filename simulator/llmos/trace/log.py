@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, Union
+from typing import TYPE_CHECKING, Any, Final, Self, Union
 
 import msgspec
 
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 Sink = Callable[[list[Event], bytes], None]
+
+LARGEST: Final = 2**62
+"""No number in a log is further from 0: no time that a run can reach is (146 years in ns)."""
+
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 
 _encode = msgspec.json.Encoder().encode_lines
 _decode = msgspec.json.Decoder(Union[KINDS]).decode  # noqa: UP007  # a union of a tuple
@@ -101,6 +107,9 @@ def read(path: str | Path) -> Iterator[Event]:
             event: Event = _decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise LogError(f"this is no event of a log: {error}", file=path, line=number) from error
+        if _LONG_NUMBER.search(line) and (key := _too_large(msgspec.to_builtins(event))):
+            message = f"`{key}` is further from 0 than 2**62, and no number of a log is"
+            raise LogError(message, file=path, line=number)
         if (number == 1) != isinstance(event, Run):
             raise LogError("a log begins with one line of kind run", file=path, line=number)
         yield event
@@ -108,6 +117,18 @@ def read(path: str | Path) -> Iterator[Event]:
         raise LogError(
             "the file is empty", file=path, hint="write a log with: llmos run FILE --log NAME.jsonl"
         )
+
+
+def _too_large(value: Any, key: str = "") -> str:
+    """Return the key of a whole number beyond `LARGEST` somewhere in `value`, "" if there is none."""
+    if isinstance(value, dict):
+        # A seed is no amount, and it may be any number of 63 bits.
+        inner = [(k, v) for k, v in value.items() if k != "seed"]
+    elif isinstance(value, list | tuple):
+        inner = [(key, v) for v in value]
+    else:
+        return key if isinstance(value, int) and abs(value) > LARGEST else ""
+    return next(filter(None, (_too_large(v, k) for k, v in inner)), "")
 
 
 def _lines(path: Path) -> Iterator[bytes]:
