@@ -1,21 +1,22 @@
 """Earliest deadline first."""
 
-from llmos.sched.base import Ordered, Task, duration
+from llmos.sched.base import Task, duration
+from llmos.sched.realtime import NEVER, RealTime
 
-NEVER = 2**63
 
-
-class EDF(Ordered):
+class EDF(RealTime):
     """Earliest deadline first: the task whose deadline comes first runs, and preempts all others.
 
     If one processor can meet all deadlines in any order at all, it meets them in this one. Past that
     point it fails badly: work that is already too late goes first and makes the next work late too.
     A task without a deadline runs when nobody else is ready.
 
+    Parameters:
+        ties: who goes first among equal deadlines: "release", who was released first; "queue", who
+            joined the ready queue first, a preempted task anew; "pid", the smaller pid.
+
     Source: Liu and Layland 1973. Preempts only on a strictly earlier deadline.
     """
-
-    preemptive = True
 
     def key(self, task: Task) -> int:
         return NEVER if task.deadline_ns is None else task.deadline_ns
