@@ -1,19 +1,21 @@
-"""`llmos log`: print or filter the events of a saved log."""
+"""`llmos log`: print, filter or export the events of a saved log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 import msgspec
 
+from llmos.cli.output import print_json, say
 from llmos.cli.parsing import DURATION
 from llmos.errors import LlmosError, did_you_mean
 from llmos.sched.base import duration
 from llmos.trace.events import KINDS, Arrive, Event, arguments, kind_of
 from llmos.trace.expand import expand
 from llmos.trace.log import read
+from llmos.trace.perfetto import write
 
 NAMES = [str(kind.__struct_config__.tag) for kind in KINDS]
 
@@ -26,6 +28,8 @@ NAMES = [str(kind.__struct_config__.tag) for kind in KINDS]
 @click.option("--from", "start", type=DURATION, default=0, help='Only events from this time on ("5 ms").')
 @click.option("--to", "stop", type=DURATION, default=None, help="Only events before this time.")
 @click.option("--expand", "expanded", is_flag=True, help="Write compact records out, one per iteration.")
+@click.option("--export", "form", type=click.Choice(["perfetto"]), help="Write a trace for ui.perfetto.dev.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="With --export: where to (.json).")
 @click.option("--json", "as_json", is_flag=True, help="Print the events as JSON Lines.")
 def command(
     file: Path,
@@ -35,15 +39,25 @@ def command(
     start: int,
     stop: int | None,
     expanded: bool,
+    form: str | None,
+    output: Path | None,
     as_json: bool,
 ) -> None:
-    """Print the events of a saved log FILE, one a line: time, processor, task, kind, what, why."""
-    for kind in kinds:
-        if kind not in NAMES:
-            hint = did_you_mean(kind, NAMES) or f"the kinds are: {', '.join(NAMES)}"
-            raise LlmosError(f'no event is of kind "{kind}"', hint=hint)
+    """Print the events of a saved log FILE, one a line: time, processor, task, kind, what, why.
+
+    With --export, all of them are written into one file for another program.
+    """
+    _check_kinds(kinds)
+    events = expand(read(file)) if expanded else read(file)
+    if form:
+        if kinds or tasks or cpu is not None or start or stop is not None:
+            raise click.UsageError("--export writes the whole log; only --expand goes with it")
+        _export(events, file, output or Path(f"{file.name.split('.')[0]}.{form}.json"), as_json=as_json)
+        return
+    if output:
+        raise click.UsageError("--output goes with --export; to keep what is printed, use > FILE")
     names: dict[int, str] = {}
-    for event in expand(read(file)) if expanded else read(file):
+    for event in events:
         if isinstance(event, Arrive):
             names[event.task] = event.name
         if (
@@ -60,6 +74,21 @@ def command(
             click.echo(msgspec.json.encode(event).decode())
         else:
             click.echo("  ".join(_cells(event, names)).rstrip())
+
+
+def _check_kinds(kinds: tuple[str, ...]) -> None:
+    for kind in kinds:
+        if kind not in NAMES:
+            hint = did_you_mean(kind, NAMES) or f"the kinds are: {', '.join(NAMES)}"
+            raise LlmosError(f'no event is of kind "{kind}"', hint=hint)
+
+
+def _export(events: Iterable[Event], file: Path, path: Path, *, as_json: bool) -> None:
+    write(events, path)
+    if as_json:
+        print_json({"log": str(file), "trace": str(path)})
+    else:
+        say(f"trace: {path} (open it at https://ui.perfetto.dev)")
 
 
 def _cells(event: Event, names: dict[int, str]) -> Iterator[str]:
