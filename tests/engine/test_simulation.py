@@ -31,10 +31,24 @@ def test_exactly_the_alarms_that_are_not_cancelled_fire(plan):
     sim.run_until()
     expected = sorted((t, phase, i) for i, (t, phase, cancelled) in enumerate(plan) if not cancelled)
     assert fired == [i for _, _, i in expected]
-    assert sim.pending == 0
+    assert sim.events == len(expected)
     for alarm in alarms:
         sim.cancel(alarm)  # after the fact neither
-    assert sim.pending == 0
+    assert sim.run_until() is Stop.NOTHING_LEFT
+
+
+def test_simpys_own_processes_may_stand_beside_the_alarms():
+    sim, seen = Simulation(), []
+
+    def process():
+        for _ in range(3):
+            yield sim.timeout(10)
+            seen.append(("process", sim.now))
+
+    sim.process(process())
+    sim.at(20, -1, lambda _: seen.append(("alarm", sim.now)))
+    assert sim.run_until() is Stop.NOTHING_LEFT
+    assert seen == [("process", 10), ("alarm", 20), ("process", 20), ("process", 30)]
 
 
 def test_a_cancelled_alarm_does_not_move_the_clock():

@@ -4,12 +4,14 @@
 - `at` arms an alarm; when it fires, its action runs with the alarm as argument.
 - Alarms of one instant fire by phase, and inside a phase in the order in which they were armed.
   That is the whole tie rule: never the order of a dict or a set.
-- `run` ends at a time limit, at an event limit, when it is asked to stop, or when no alarm is left.
+- `run_until` ends at a time limit, at an event limit, when it is asked to stop, or when no alarm is
+  left. simpy's own events (processes, timeouts) may stand in the queue beside the alarms.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 import simpy
@@ -23,13 +25,13 @@ FOREVER: Final = 2**62
 
 
 class Alarm(Event):
-    """An event that fires once, at a set time, unless it is cancelled; `value` is its payload."""
+    """An event that fires once, at a set time, unless it is cancelled."""
 
     # Like simpy's own Timeout: an event that is triggered from birth and only waits for its time.
     _ok = True
 
-    def __init__(self, callbacks: list[Callable[[Any], None]], payload: object) -> None:
-        self.callbacks = callbacks
+    def __init__(self, action: Callable[[Any], None], payload: object) -> None:
+        self.callbacks = [action]
         self._value = payload
 
     @property
@@ -55,33 +57,22 @@ class Simulation(simpy.Environment):
 
     def __init__(self) -> None:
         super().__init__(initial_time=0)
-        self.pending = 0
-        """Alarms that are armed and neither fired nor cancelled."""
         self.events = 0
-        """Alarms that have fired."""
+        """Alarms and other events that have fired."""
         self.stopping = False
 
     def at(self, time_ns: int, phase: int, action: Callable[[Any], None], payload: object = None) -> Alarm:
         """Run `action(alarm)` at `time_ns` (not before now), in `phase` of that instant (small first)."""
         if time_ns < self.now:
             raise ValueError(f"an alarm for {time_ns} ns, which is past: it is {self.now} ns")
-        alarm = Alarm([self.fired, action], payload)
-        self.schedule(alarm, phase, time_ns - self.now)  # type: ignore[arg-type]  # any int is a priority
-        self.pending += 1
+        alarm = Alarm(action, payload)
+        # What `schedule` does, but with an absolute time, and any int is a priority.
+        heappush(self._queue, (time_ns, phase, next(self._eid), alarm))  # type: ignore[misc]
         return alarm
 
     def cancel(self, alarm: Alarm) -> None:
         """Make sure that `alarm` does nothing when its time comes; harmless if it has fired already."""
-        if alarm.callbacks:
-            # The entry stays in simpy's heap and is dropped when it reaches the top.
-            alarm.callbacks.clear()
-            self.pending -= 1
-
-    def fired(self, _alarm: Alarm) -> None:
-        """Count an alarm that fires; it is the first callback of each."""
-        self.now = self._now  # type: ignore[assignment]  # nobody schedules a float
-        self.pending -= 1
-        self.events += 1
+        alarm.callbacks = []  # the entry stays in the queue and is dropped when it reaches the top
 
     def stop(self) -> None:
         """End the run after the alarm that is firing now."""
@@ -99,15 +90,28 @@ class Simulation(simpy.Environment):
         An alarm at exactly `until_ns` does not fire. `pulse`, if given, is called after every `every`
         alarms (to flush a log, to move a progress bar).
         """
-        step, peek = self.step, self.peek
+        queue = self._queue
         next_pulse = self.events + every
         self.stopping = False
-        while self.pending:
-            if peek() >= until_ns:
+        while queue:
+            time, _, _, event = queue[0]
+            callbacks = event.callbacks
+            if not callbacks:  # cancelled
+                heappop(queue)
+                continue
+            if time >= until_ns:
                 return Stop.TIME_LIMIT
             if self.events >= max_events:
                 return Stop.EVENT_LIMIT
-            step()
+            self.now = time  # type: ignore[assignment]  # nobody schedules a float
+            self.events += 1
+            if type(event) is Alarm:  # simpy's `step`, without what an alarm does not need
+                heappop(queue)
+                self._now = time
+                event.callbacks = []
+                callbacks[0](event)
+            else:
+                self.step()
             if self.stopping:
                 return Stop.ASKED
             if self.events >= next_pulse:

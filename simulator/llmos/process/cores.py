@@ -1,157 +1,145 @@
-"""The cores and the kernel that runs on them.
+"""The cores: who computes where, until when, and at what speed.
 
-- A core runs one task until the earlier of two things: its burst is complete, or its quantum is
-  over. That is one alarm; there is no periodic tick.
+- A core runs one task until the earliest of three things: its burst is complete, its quantum is over,
+  or its cache is warm. That is one alarm; there is no periodic tick.
 - Kernel work (interrupts, system calls, decisions, context switches) delays user work: `free_at` is
   when the core is done with it. Several pieces follow one another.
-- A system call takes its cost, then has its effect; while it lasts the task cannot be preempted.
-- Service is user work and system calls. Interrupts and switches are charged to nobody.
+- Service is time on the core: user work and system calls. Interrupts and switches are charged to
+  nobody. Work is service times the core's rate; a burst is an amount of work.
+- What a task does when its burst is complete is the kernel's affair (`llmos.process.kernel`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from llmos.errors import PolicyError
 from llmos.process.dispatcher import Slot
-from llmos.process.program import (
-    Compute,
-    EndJob,
-    Exit,
-    Fork,
-    Io,
-    Sleep,
-    Wait,
-    Work,
-    YieldCpu,
-)
-from llmos.process.task import Process
-from llmos.sched.base import Why
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from llmos.costs.model import CostModel
     from llmos.engine.order import Order
     from llmos.engine.simulation import Alarm, Simulation
+    from llmos.process.cache import Cache
     from llmos.process.dispatcher import Costs, Dispatcher
-    from llmos.process.program import Call
-    from llmos.storage.device import Device
+    from llmos.process.task import Process
     from llmos.trace.log import Log
 
-ZERO_TIME_CALLS = 10_000
-"""So many calls in a row that take no time are a bug in the program."""
+FULL = 1000
+"""The rate of an ordinary core with nothing special: 1000 ns of work in 1000 ns."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Core(Slot):
-    """One processor core. Times are absolute, in nanoseconds."""
+    """One processor core. Times are absolute, in nanoseconds; rates are ns of work per 1000 ns."""
 
+    dispatcher: Dispatcher = field(init=False)
+    """Whose ready queue it serves."""
+    speed: int = FULL
+    cache: Cache | None = None
     free_at: int = 0
     """When the kernel work on it is done."""
     start: int = 0
     """When the task's user work that is not charged yet began (or will begin)."""
+    rate: int = FULL
+    """How fast its task works: its speed, times what a warm cache gives."""
+    begun: int = 0
+    """When the task's user work began at this rate, with `work` left: counted from there, so that
+    charging in pieces rounds as charging at once."""
+    work: int = 0
     alarm: Alarm | None = None
+    plain: bool = field(init=False)
+    """Whether it always works at the full rate."""
+
+    def __post_init__(self) -> None:
+        self.plain = self.speed == FULL and self.cache is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the cores of some courses and tools do differently; all off by default.
+
+    `rotate_ns`: at every multiple of it, on one clock for all cores, every running task goes to the
+    end of its queue (OSTEP's multi.py). `whole_ns`: a burst that ends inside such a step keeps the
+    core to the step's end. `full_quantum`: a burst that ends early keeps the core for the rest of its
+    quantum (OSTEP's lottery.py). `keep_on_io`: a task that waits for a device keeps its core idle
+    (OSTEP's process-run.py, SWITCH_ON_END). `abort_on_miss`: a job that is not complete at its
+    deadline is given up (SimSo). `serial_decisions`: the cores make decisions one after another,
+    as under one lock (SimSo).
+    """
+
+    rotate_ns: int = 0
+    whole_ns: int = 0
+    full_quantum: bool = False
+    keep_on_io: bool = False
+    abort_on_miss: bool = False
+    serial_decisions: bool = False
+
+
+@dataclass(slots=True)
+class Beat:
+    """An action at every multiple of `every_ns`, which pauses while nobody is busy: a run can end."""
+
+    sim: Simulation
+    every_ns: int
+    phase: int
+    action: Callable[[], None]
+    busy: Callable[[], bool]
+    armed: bool = False
+
+    def wake(self) -> None:
+        """Go on at the next multiple."""
+        if not self.armed:
+            self.armed = True
+            self.sim.at((self.sim.now // self.every_ns + 1) * self.every_ns, self.phase, self._strike)
+
+    def _strike(self, _alarm: Alarm) -> None:
+        self.armed = False
+        self.action()
+        if self.busy():
+            self.wake()
 
 
 class Cores:
-    """All cores of a machine, on one ready queue, and the processes that run on them."""
+    """All cores of a machine. It is the `Processor` of all their dispatchers."""
+
+    proceed: Callable[[Core, Process], None]
+    """What to do when a task's burst is complete; the kernel sets it."""
+    idle: Callable[[Dispatcher], None] | None = None
+    """What to do when a decision leaves cores idle; the balancer sets it."""
 
     def __init__(
-        self,
-        sim: Simulation,
-        log: Log,
-        dispatcher: Dispatcher,
-        cores: list[Core],
-        order: Order,
-        costs: Costs,
-        devices: Mapping[str, Device],
-        cost_model: CostModel | None,
-        next_pid: Callable[[], int],
+        self, sim: Simulation, log: Log, cores: list[Core], order: Order, costs: Costs, rules: Rules
     ) -> None:
         self.sim = sim
         self.emit = log.emit
-        self.dispatcher = dispatcher
         self.cores = cores
         self.order = order
         self.costs = costs
-        self.devices = devices
-        self.cost_model = cost_model
-        self.next_pid = next_pid
-        self.processes: dict[int, Process] = {}
-        self.unfinished = 0
-        self._asked = False
-        dispatcher.processor = self
+        self.rules = rules
+        self.dispatchers = list(dict.fromkeys(core.dispatcher for core in cores))
+        for dispatcher in self.dispatchers:
+            dispatcher.processor = self
+        self._beats: list[Beat] = []
+        if rules.rotate_ns:
+            self.beat(rules.rotate_ns, order.ended, self._rotate)
 
-    # --- life of a process --------------------------------------------------------------------------
+    # --- Processor: what the dispatchers ask of the cores -------------------------------------------
 
-    def arrive(self, process: Process) -> None:
-        """Create `process` now: it becomes ready, or waits for its first job's work."""
-        now = self.sim.now
-        process.arrival_ns = now
-        self.processes[process.pid] = process
-        self.unfinished += 1
-        relative = process.relative_deadline_ns
-        if relative is not None and process.period is None:
-            process.deadline_ns = now + relative
-            self._watch_deadline(process, job=0, deadline=now + relative)
-        self.emit(
-            ev.Arrive(
-                now,
-                task=process.pid,
-                name=process.name,
-                parent=process.parent.pid if process.parent else -1,
-                priority=process.priority,
-                tickets=process.tickets,
-                client=process.client,
-                deadline=-1 if process.deadline_ns is None else process.deadline_ns,
-            )
-        )
-        if process.period:
-            self._release(process)
-        self._fetch(process, None)
-        self.dispatcher.admit(process, Why.ARRIVAL, process.last_cpu)
-
-    def _wake(self, process: Process, reason: str, result: object = None) -> None:
-        self._fetch(process, result)
-        self.emit(ev.Wake(self.sim.now, process.last_cpu, process.pid, reason))
-        self.dispatcher.admit(process, Why.WAKEUP, process.last_cpu)
-
-    def _block(self, core: Core, process: Process, on: str, reason: str) -> None:
-        self.emit(ev.Block(self.sim.now, core.cpu, process.pid, reason, on))
-        self.dispatcher.remove(core, Why.BLOCKED)
-
-    def _exit(self, core: Core, process: Process) -> None:
-        self._meet_deadline(process)
-        self.emit(ev.Exit(self.sim.now, core.cpu, process.pid, "program ended"))
-        self.dispatcher.remove(core, Why.EXITED)
-        self.unfinished -= 1
-        parent = process.parent
-        if parent is None:
-            return
-        parent.children -= 1
-        if parent.waiting_for in (-1, process.pid):
-            parent.waiting_for = None
-            self._wake(parent, f"child {process.name} terminated", process.pid)
-        else:
-            parent.zombies.append(process.pid)
-
-    # --- Processor: what the dispatcher asks of the cores -------------------------------------------
-
-    def request(self) -> None:
-        if not self._asked:
-            self._asked = True
-            self.sim.at(self.sim.now, self.order.decide, self._decide)
+    def request(self, dispatcher: Dispatcher) -> None:
+        if not dispatcher.asked:
+            dispatcher.asked = True
+            self.sim.at(self.sim.now, self.order.decide, self._decide, dispatcher)
 
     def begin(self, slot: Slot, overhead_ns: int) -> None:
         core: Core = slot  # type: ignore[assignment]  # these slots are cores
-        now = self.sim.now
-        core.free_at = (max(now, core.free_at)) + overhead_ns
-        self._resume(core)
+        core.kept_for = None
+        if overhead_ns:
+            self._occupy(core, overhead_ns)
+        self.resume(core)
 
     def halt(self, slot: Slot) -> None:
         core: Core = slot  # type: ignore[assignment]
@@ -159,45 +147,84 @@ class Cores:
             self.sim.cancel(core.alarm)
             core.alarm = None
 
-    def sync(self) -> None:
-        for core in self.cores:
+    def sync(self, dispatcher: Dispatcher) -> None:
+        for core in dispatcher.slots:
             if core.task and not core.in_kernel:
-                self._charge(core)
+                self._charge(core)  # type: ignore[arg-type]
 
-    def interrupt(self, cpu: int, cost_ns: int) -> None:
-        """Handle an interrupt on core `cpu`: its task pauses for `cost_ns`."""
+    def interrupt(self, cpu: int, irq: str, cost_ns: int, reason: str) -> None:
+        """Handle an interrupt on core `cpu`: its task pauses for `cost_ns` and the saving of its context."""
         core = self.cores[cpu]
-        now = self.sim.now
+        running = core.task is not None and core.alarm is not None and not core.in_kernel
+        if running:
+            cost_ns += self.costs.interrupt_context_ns
+        self.emit(ev.Interrupt(self.sim.now, cpu, reason=reason, irq=irq, cost_ns=cost_ns))
         if cost_ns == 0:
             return
-        running = core.task is not None and core.alarm is not None and not core.in_kernel
         if running:
             self._charge(core)
             self.halt(core)
-        core.free_at = max(core.free_at, now) + cost_ns
+        self._occupy(core, cost_ns)
         if running:
-            self._resume(core)
+            self.resume(core)
 
-    def tick(self) -> None:
-        self.dispatcher.tick()
+    def tick(self, dispatcher: Dispatcher) -> None:
+        dispatcher.tick()
+
+    def _decide(self, alarm: Alarm) -> None:
+        dispatcher: Dispatcher = alarm.value
+        dispatcher.asked = False
+        dispatcher.decide()
+        if self.idle and not dispatcher.ready:
+            self.idle(dispatcher)
+
+    def beat(self, every_ns: int, phase: int, action: Callable[[], None]) -> None:
+        """Call `action` at every multiple of `every_ns` at which the cores have something to do."""
+        self._beats.append(Beat(self.sim, every_ns, phase, action, self._busy))
+
+    def stir(self) -> None:
+        """Note that there is something to do."""
+        for beat in self._beats:
+            beat.wake()
+
+    def _busy(self) -> bool:
+        return any(dispatcher.running or dispatcher.ready for dispatcher in self.dispatchers)
+
+    def _rotate(self) -> None:
+        """End the quantum of every running task, in the order of the cores."""
+        for core in self.cores:
+            if core.task and not core.in_kernel:
+                self._charge(core)
+                if core.task.remaining:  # else its burst ends now too
+                    self.halt(core)
+                    core.dispatcher.expire(core)
 
     # --- running ------------------------------------------------------------------------------------
 
-    def _decide(self, _alarm: Alarm) -> None:
-        self._asked = False
-        self.dispatcher.decide()
-
-    def _resume(self, core: Core) -> None:
+    def resume(self, core: Core) -> None:
         """Let the core's task work from `free_at` on, until its burst or its quantum ends."""
         process: Process = core.task  # type: ignore[assignment]  # only called with a task
-        process.last_cpu = core.cpu
         now = self.sim.now
         start = core.start = max(now, core.free_at)
+        run = process.remaining if core.plain else self._at_its_rate(core, process)
         left = core.quantum_left
-        run = process.remaining
-        if left is not None and left < run:
+        if left is not None and (left < run or self.rules.full_quantum):
             run = max(0, left)
+        elif self.rules.whole_ns:
+            run += -(start + run) % self.rules.whole_ns
         core.alarm = self.sim.at(start + run, self.order.ended, self._ended, core)
+
+    def _at_its_rate(self, core: Core, process: Process) -> int:
+        """Set the rate of the core for `process`; return the time (ns) until its burst ends or it is warm."""
+        rate = core.speed
+        cold: int | None = None
+        if core.cache:
+            cold = core.cache.cold_left(process)
+            if cold == 0:
+                rate = rate * core.cache.warm_rate // FULL
+        core.rate, core.begun, core.work = rate, core.start, process.remaining
+        run = -(-process.remaining * FULL // rate)
+        return min(run, cold) if cold else run
 
     def _charge(self, core: Core) -> None:
         """Account the user work done since `start`."""
@@ -206,40 +233,69 @@ class Cores:
         if ran <= 0:
             return
         core.start = now
-        task: Process = core.task  # type: ignore[assignment]
-        task.remaining -= ran
-        self._serve(core, task, ran)
+        process: Process = core.task  # type: ignore[assignment]
+        if core.rate == FULL:
+            process.remaining -= ran
+        else:
+            process.remaining = core.work - (now - core.begun) * core.rate // FULL
+        process.remaining = max(process.remaining, 0)  # the core was kept longer than the burst needs
+        process.attained += ran
+        if core.quantum_left is not None:
+            core.quantum_left -= ran
+        if core.cache:
+            core.cache.used(process, ran)
+        charge = core.dispatcher.charge
+        if charge:
+            charge(process, ran, now)
 
-    def _serve(self, core: Core, task: Process, service: int) -> None:
+    def serve(self, core: Core, service: int) -> None:
+        """Charge the core's task for `service` in the kernel on its behalf (a system call)."""
+        task = core.task
+        if task is None:
+            return
         task.attained += service
         if core.quantum_left is not None:
             core.quantum_left -= service
-        self.dispatcher.policy.charge(task, service, self.sim.now)
+        charge = core.dispatcher.charge
+        if charge:
+            charge(task, service, self.sim.now)
 
     def _ended(self, alarm: Alarm) -> None:
-        """The burst or the quantum of a core's task is over."""
+        """The burst or the quantum of a core's task is over, or its cache is warm."""
         core: Core = alarm.value
         core.alarm = None
         self._charge(core)
         process: Process = core.task  # type: ignore[assignment]
+        if core.cache:
+            self._note_warmth(core, process)
         if process.remaining == 0:
-            self._proceed(core, process)
+            self.proceed(core, process)
+        elif core.quantum_left is not None and core.quantum_left <= 0:
+            self.timer(core)
         else:
-            self._timer(core)
+            self.resume(core)
 
-    def _timer(self, core: Core) -> None:
+    def _note_warmth(self, core: Core, process: Process) -> None:
+        if core.cache and core.cache.cold_left(process) == 0 and not core.cache.is_warm(process):
+            evicted = core.cache.warm_up(process)
+            self.emit(ev.Warm(self.sim.now, core.cpu, process.pid, "its working set is in the cache",
+                              evicted=[other.pid for other in evicted]))  # fmt: skip
+
+    def timer(self, core: Core) -> None:
         """Take the timer interrupt that ends a quantum."""
         cost = self.costs.timer_ns
         self.emit(ev.Interrupt(self.sim.now, core.cpu, -1, "end of quantum", "timer", cost))
         if cost:
-            self._in_kernel(core, cost, partial(self.dispatcher.expire, core))
+            self.in_kernel(core, cost, partial(core.dispatcher.expire, core))
         else:
-            self.dispatcher.expire(core)
+            core.dispatcher.expire(core)
 
-    def _in_kernel(self, core: Core, cost_ns: int, then: Callable[[], None]) -> None:
+    # --- kernel work --------------------------------------------------------------------------------
+
+    def in_kernel(self, core: Core, cost_ns: int, then: Callable[[], None]) -> None:
         """Spend `cost_ns` in the kernel, with no preemption of this core, and then go on with `then`."""
         core.in_kernel = True
-        core.free_at = max(core.free_at, self.sim.now) + cost_ns
+        self._occupy(core, cost_ns)
         self.sim.at(core.free_at, self.order.ended, self._out_of_kernel, (core, then))
 
     def _out_of_kernel(self, alarm: Alarm) -> None:
@@ -248,197 +304,18 @@ class Cores:
             self.sim.at(core.free_at, self.order.ended, self._out_of_kernel, (core, then))
             return
         core.in_kernel = False
+        core.start = self.sim.now
         then()
-        self.request()  # newcomers may have waited for this core to leave the kernel
+        self.request(core.dispatcher)  # newcomers may have waited for this core to leave the kernel
 
-    # --- programs -----------------------------------------------------------------------------------
-
-    def _fetch(self, process: Process, result: object) -> None:
-        """Advance the program to its next call; the value of the last one is `result`."""
-        try:
-            call = process.program.send(result)
-        except StopIteration:
-            call = Exit()
-        except Exception as error:
-            name = type(error).__name__
-            raise self._bad_program(process, f"its program failed: {name}: {error}") from error
-        if isinstance(call, Work):
-            if self.cost_model is None:
-                raise self._bad_program(process, "it needs a cost profile; set `profile` in the scenario")
-            call = Compute(self.cost_model.predict(call.op).ns * call.count)
-        process.call = call
-        process.remaining = process.burst = call.ns if isinstance(call, Compute) else 0
-
-    def _proceed(self, core: Core, process: Process) -> None:
-        """Go on with the program of the core's task until it computes, leaves the core or takes time."""
-        for _ in range(ZERO_TIME_CALLS):
-            call = process.call
-            if isinstance(call, Compute):
-                if process.remaining:
-                    if core.quantum_left is not None and core.quantum_left <= 0:
-                        self._timer(core)
-                    else:
-                        self._resume(core)
-                    return
-                self._fetch(process, None)
-                continue
-            name = type(call).__name__.lower()
-            cost = 0 if isinstance(call, EndJob) else self.costs.syscall_ns
-            self.emit(ev.Syscall(self.sim.now, core.cpu, process.pid, name=name, cost_ns=cost))
-            if cost:
-                self._in_kernel(core, cost, partial(self._after_syscall, core, process, call, cost))
-                return
-            if not self._perform(core, process, call):
-                return
-        raise self._bad_program(process, f"it made {ZERO_TIME_CALLS:,} calls without spending any time")
-
-    def _after_syscall(self, core: Core, process: Process, call: Call | None, cost: int) -> None:
-        self._serve(core, process, cost)
-        if self._perform(core, process, call):
-            self._proceed(core, process)
-
-    def _perform(self, core: Core, process: Process, call: Call | None) -> bool:
-        """Let a system call take effect; return whether the task is still on the core."""
-        match call:
-            case Exit():
-                self._exit(core, process)
-            case Io(device, ns):
-                self._io(core, process, device, ns)
-            case Sleep(ns):
-                self._block(core, process, "sleep", "sleeps")
-                self.sim.at(self.sim.now + ns, self.order.came, self._slept, process)
-            case YieldCpu():
-                self._fetch(process, None)
-                self.dispatcher.yielded(core)
-            case EndJob():
-                self._end_job(core, process)
-            case Fork():
-                self._fetch(process, self._fork(core, process, call))
-                return True
-            case Wait(pid):
-                return self._wait(core, process, pid)
-            case _:
-                raise self._bad_program(process, f"it yielded {call!r:.80}, which is no system call")
-        return False
-
-    def _io(self, core: Core, process: Process, name: str, ns: int | None) -> None:
-        device = self.devices.get(name)
-        if device is None:
-            known = ", ".join(sorted(self.devices)) or "none"
-            raise self._bad_program(process, f"it uses the device {name!r}; the machine has: {known}")
-        self._block(core, process, name, f"waits for {name}")
-
-        def done() -> None:
-            self._irq(process.last_cpu, "io", self.costs.io_interrupt_ns, f"{name} is done",
-                      lambda: self._wake(process, f"{name} is done"))  # fmt: skip
-
-        device.submit(process.pid, ns, done)
-
-    def _slept(self, alarm: Alarm) -> None:
-        process: Process = alarm.value
-        self._irq(process.last_cpu, "timer", self.costs.timer_ns, "sleep is over",
-                  lambda: self._wake(process, "sleep is over"))  # fmt: skip
-
-    def _irq(self, cpu: int, irq: str, cost_ns: int, reason: str, then: Callable[[], None]) -> None:
+    def irq(self, cpu: int, irq: str, cost_ns: int, reason: str, then: Callable[[], None]) -> None:
         """Raise an interrupt on core `cpu`; its effect `then` comes when it has been handled."""
-        self.emit(ev.Interrupt(self.sim.now, cpu, reason=reason, irq=irq, cost_ns=cost_ns))
+        self.interrupt(cpu, irq, cost_ns, reason)
         if cost_ns == 0:
             then()
-            return
-        self.interrupt(cpu, cost_ns)
-        self.sim.at(self.cores[cpu].free_at, self.order.came, lambda _alarm: then())
-
-    def _fork(self, core: Core, parent: Process, call: Fork) -> int:
-        pid = self.next_pid()
-        child = Process(
-            pid=pid,
-            name=call.name or f"{parent.name}.{pid}",
-            priority=parent.priority,
-            tickets=parent.tickets,
-            client=parent.client,
-            program=call.program(),
-            parent=parent,
-            last_cpu=core.cpu,
-        )
-        parent.children += 1
-        self.arrive(child)
-        return pid
-
-    def _wait(self, core: Core, process: Process, pid: int | None) -> bool:
-        zombie = next((z for z in process.zombies if pid in (None, z)), None)
-        if zombie is not None:
-            process.zombies.remove(zombie)
-            self._fetch(process, zombie)
-            return True
-        if not process.children:
-            self._fetch(process, -1)  # nobody to wait for: return at once, like ECHILD
-            return True
-        process.waiting_for = -1 if pid is None else pid
-        self._block(core, process, "child", "waits for a child")
-        return False
-
-    # --- deadlines and periodic jobs ----------------------------------------------------------------
-
-    def _release(self, process: Process) -> None:
-        """Release the next job of a periodic task and set the alarm for the one after it."""
-        period, now = process.period, self.sim.now
-        if period is None:
-            return
-        period.released += 1
-        deadline = now + period.deadline_ns
-        self.emit(ev.Release(now, task=process.pid, job=period.released, deadline=deadline))
-        period.deadlines.append(deadline)
-        process.deadline_ns = period.deadlines[0]
-        self._watch_deadline(process, period.released, deadline)
-        if period.jobs is None or period.released < period.jobs:
-            self.sim.at(now + period.every_ns, self.order.came, self._on_release, process)
-        if period.waiting:
-            period.waiting = False
-            self._wake(process, f"job {period.released} is released")
-
-    def _on_release(self, alarm: Alarm) -> None:
-        self._release(alarm.value)
-
-    def _end_job(self, core: Core, process: Process) -> None:
-        period = process.period
-        if period is None:
-            raise self._bad_program(process, "EndJob is for periodic tasks; give it a `period`")
-        period.completed += 1
-        self.emit(ev.Complete(self.sim.now, core.cpu, process.pid, job=period.completed))
-        period.deadlines.popleft()
-        self._meet_deadline(process)
-        if period.jobs is not None and period.completed == period.jobs:
-            self._exit(core, process)
-            return
-        self._block(core, process, "release", "waits for its next job")
-        if period.deadlines:
-            process.deadline_ns = period.deadlines[0]
-            self._wake(process, f"job {period.completed + 1} is already there")
         else:
-            period.waiting = True
+            self.sim.at(self.cores[cpu].free_at, self.order.came, lambda _alarm: then())
 
-    def _watch_deadline(self, process: Process, job: int, deadline: int) -> None:
-        # In the last phase: what is complete at its very deadline is in time.
-        alarm = self.sim.at(deadline, self.order.decide, self._missed, (process, job, deadline))
-        process.miss_alarms.append(alarm)
-
-    def _missed(self, alarm: Alarm) -> None:
-        process, job, deadline = alarm.value
-        self.emit(ev.Miss(self.sim.now, task=process.pid, reason="not complete", job=job, deadline=deadline))
-
-    def _meet_deadline(self, process: Process) -> None:
-        """Cancel the alarm of the deadline that is due next (it may have gone off already)."""
-        if process.miss_alarms:
-            self.sim.cancel(process.miss_alarms.popleft())
-
-    def blocked(self, most: int = 5) -> list[str]:
-        """Name tasks that are blocked, and on what; at most `most` of them."""
-        waiting = (
-            p
-            for p in self.processes.values()
-            if p.call is not None and not isinstance(p.call, Compute | Exit)
-        )
-        return [f"{p.name} ({type(p.call).__name__.lower()})" for p in islice(waiting, most)]
-
-    def _bad_program(self, process: Process, message: str) -> PolicyError:
-        return PolicyError(f"task {process.name}: {message}", time_ns=self.sim.now)
+    def _occupy(self, core: Core, cost_ns: int) -> None:
+        """Keep `core` busy in the kernel for `cost_ns` from when it is free."""
+        core.free_at = (max(self.sim.now, core.free_at)) + cost_ns

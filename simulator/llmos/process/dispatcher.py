@@ -1,12 +1,15 @@
 """The dispatcher: fills slots with ready tasks in the order that the policy says.
 
-- One dispatcher serves the cores of a machine (each is one slot) and another an LLM engine (a slot
-  is a place in the batch). It is the only code that talks to a `Scheduler`.
+- A dispatcher is one ready queue and the slots that it fills: all cores of a machine or one of them
+  (a core is one slot), or an LLM engine (a slot is a place in the batch). It is the only code that
+  talks to a `Scheduler`.
 - It checks everything that a policy answers; nonsense stops the run with a PolicyError.
 - At a decision point it fills the free slots; then each newcomer for which there was no slot may
   take a running task's (`preempts`). At a tick every task is handed back and all slots are filled
   again.
 - A task that is picked again for the slot it was on stays there: a `Renew`, not a context switch.
+- A slot may refuse a task (affinity; a core that is kept for somebody). Then the policy is asked for
+  the next one, and gets the refused ones back at the front of its queue.
 """
 
 from __future__ import annotations
@@ -16,10 +19,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from llmos.errors import PolicyError
 from llmos.sched.base import Scheduler, Task, Why
-from llmos.trace.events import Dispatch, Interrupt, Preempt, Renew, Tick, Yield
+from llmos.trace.events import Dispatch, Preempt, Queue, Renew, Tick, Yield
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from llmos.engine.order import Order
     from llmos.engine.simulation import Alarm, Simulation
@@ -31,6 +34,8 @@ class Slot:
     """A place where one task can run: a core, or one place in an engine's batch."""
 
     cpu: int
+    place: int = 0
+    """Its number among the slots of its dispatcher."""
     task: Task | None = None
     handed_back: Task | None = None
     """The task that was here until just now and may be picked again."""
@@ -42,6 +47,14 @@ class Slot:
     """Whether it became free by an event of its own, so that no other processor has to tell it."""
     in_kernel: bool = False
     """Whether its task is inside the kernel and cannot be preempted."""
+    kept_for: Task | None = None
+    """The only task that may run here, while it waits for I/O and keeps its core."""
+
+    def takes(self, task: Task) -> bool:
+        """Whether `task` may run here."""
+        if self.kept_for is not None:
+            return self.kept_for is task
+        return task.affinity is None or self.cpu in task.affinity
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +62,41 @@ class Costs:
     """What the kernel's own work costs, in nanoseconds."""
 
     context_switch_ns: int = 0
+    """Dispatching another task than the one that ran last on the core."""
+    migration_ns: int = 0
+    """Dispatching a task on another core than the one on which it ran last, in addition."""
     syscall_ns: int = 0
     decision_ns: int = 0
+    """Asking the policy who runs next."""
     timer_ns: int = 0
+    """Handling a timer interrupt: the end of a quantum or of a sleep."""
     io_interrupt_ns: int = 0
     ipi_ns: int = 0
+    release_ns: int = 0
+    """Releasing a job of a periodic task, on the core on which the task ran last."""
+    completion_ns: int = 0
+    """Ending a job of a periodic task."""
+    interrupt_context_ns: int = 0
+    """Saving and restoring the context of a running task, for each interrupt that it suffers."""
+
+
+@dataclass(slots=True)
+class DecisionLock:
+    """The lock under which the cores make their decisions one after another; times in ns."""
+
+    free_at: int = 0
+
+    def wait(self, now: int, hold_ns: int) -> int:
+        """Take the lock for `hold_ns` as soon as it is free; return how long that takes."""
+        wait = max(0, self.free_at - now)
+        self.free_at = now + wait + hold_ns
+        return wait
 
 
 class Processor(Protocol):
-    """What the dispatcher needs from the cores or the engine that it fills."""
+    """What a dispatcher needs from the cores or the engine that it fills."""
 
-    def request(self) -> None:
+    def request(self, dispatcher: Dispatcher) -> None:
         """Call `decide` in the decision phase of this instant, or as soon as the hardware allows."""
 
     def begin(self, slot: Slot, overhead_ns: int) -> None:
@@ -68,18 +105,20 @@ class Processor(Protocol):
     def halt(self, slot: Slot) -> None:
         """Stop the task that runs in `slot`; its service is charged already."""
 
-    def sync(self) -> None:
-        """Charge every running task for the service it has had until now."""
+    def sync(self, dispatcher: Dispatcher) -> None:
+        """Charge every running task of `dispatcher` for the service it has had until now."""
 
-    def interrupt(self, cpu: int, cost_ns: int) -> None:
-        """Keep processor `cpu` busy with an interrupt for `cost_ns`."""
+    def interrupt(self, cpu: int, irq: str, cost_ns: int, reason: str) -> None:
+        """Keep processor `cpu` busy with an interrupt for `cost_ns`, and log it."""
 
-    def tick(self) -> None:
+    def tick(self, dispatcher: Dispatcher) -> None:
         """Call the dispatcher's `tick` now, or as soon as the hardware allows."""
 
 
 class Dispatcher:
-    """Moves tasks between the ready queue of one policy and the slots of one processor."""
+    """Moves tasks between the ready queue of one policy and its slots."""
+
+    processor: Processor
 
     def __init__(
         self, sim: Simulation, log: Log, policy: Scheduler, slots: Sequence[Slot], order: Order, costs: Costs
@@ -90,15 +129,33 @@ class Dispatcher:
         self.slots = slots
         self.order = order
         self.costs = costs
-        self.processor: Processor
+        self.shows = log.shows_queues
+        self.lock: DecisionLock | None = None
+        self.choosy = False
+        """Whether some slot may refuse a task, so that it must be asked."""
         self.ready: dict[int, Task] = {}
         """The tasks that the policy holds, by pid."""
+        self.asked = False
+        """Whether a decision has been asked for and not made yet; the processor's to set."""
+        self._free = dict(enumerate(slots))
+        """The slots without a task, by place."""
         self._newcomers: dict[int, int] = {}
         """Tasks that became ready since the last decision: pid -> the cpu where the kernel heard of it."""
-        self._ticks = type(policy).next_tick is not Scheduler.next_tick
-        self._preempts = type(policy).preempts is not Scheduler.preempts
+        kind = type(policy)
+        self._quantum = policy.quantum if kind.quantum is not Scheduler.quantum else None
+        self.charge = policy.charge if kind.charge is not Scheduler.charge else None
+        """The policy's `charge`, or None if it does not care."""
+        self._ticks = kind.next_tick is not Scheduler.next_tick
+        self._preempts = kind.preempts is not Scheduler.preempts
         self._tick_at: int | None = None
         self._tick_alarm: Alarm | None = None
+        for place, slot in enumerate(slots):
+            slot.place = place
+
+    @property
+    def running(self) -> int:
+        """Number of slots that have a task."""
+        return len(self.slots) - len(self._free)
 
     # --- what happens to tasks ----------------------------------------------------------------------
 
@@ -106,34 +163,74 @@ class Dispatcher:
         """Make a new or woken task ready; `cpu` is where the kernel heard of it."""
         if self._tick_at is not None and self._tick_alarm is None and self._tick_at <= self.sim.now:
             self.tick()  # its time passed while there was nothing to reorder
-        self._enqueue(task, why)
+        if task.affinity is not None:
+            self.choosy = True
+        self.ready[task.pid] = task
+        self.policy.enqueue(task, why, self.sim.now)
         self._newcomers[task.pid] = cpu
-        self.processor.request()
+        self.processor.request(self)
 
     def expire(self, slot: Slot) -> None:
         """The quantum of the task in `slot` is over."""
         self._hand_back(slot, Why.EXPIRED, "quantum expired")
         slot.local = True
-        self.processor.request()
+        self.processor.request(self)
 
     def yielded(self, slot: Slot) -> None:
         """The task in `slot` gives it away."""
         task = self._leave(slot)
         slot.local = True
         self.emit(Yield(self.sim.now, slot.cpu, task.pid))
-        self._enqueue(task, Why.YIELDED)
-        self.processor.request()
+        self.ready[task.pid] = task
+        self.policy.enqueue(task, Why.YIELDED, self.sim.now)
+        self.processor.request(self)
 
     def remove(self, slot: Slot, why: Why) -> None:
         """The task in `slot` has blocked or exited."""
         slot.local = True
         self.policy.remove(self._leave(slot), why, self.sim.now)
-        self.processor.request()
+        self.processor.request(self)
+
+    def withdraw(self, task: Task) -> None:
+        """Take a ready task out of the queue; who calls this says what becomes of it."""
+        try:
+            self.policy.withdraw(task, self.sim.now)
+        except LookupError as error:
+            raise self._broken("withdraw takes a ready task out of the queue", task) from error
+        del self.ready[task.pid]
+        self._newcomers.pop(task.pid, None)
+
+    def first_for(self, slot: Slot) -> Task | None:
+        """Return the first ready task, in the policy's order, that `slot` takes; it stays in the queue."""
+        task = self._pick_for(slot)
+        if task is not None:
+            self.ready[task.pid] = task
+            self.policy.enqueue(task, Why.PREEMPTED, self.sim.now)
+        return task
+
+    def change(self, task: Task, alter: Callable[[], None], reason: str) -> None:
+        """Let `alter` change what the policy knows of `task`, whatever state that is in."""
+        slot = next((slot for slot in self.slots if slot.task is task), None)
+        if task.pid in self.ready:
+            cpu = self._newcomers.get(task.pid, task.cpu)
+            self.withdraw(task)
+            alter()
+            self.admit(task, Why.CHANGED, cpu)
+        elif slot is not None:
+            self.processor.sync(self)
+            alter()
+            if not slot.in_kernel:
+                self.processor.halt(slot)
+                self._hand_back(slot, Why.CHANGED, reason)
+                slot.local = True
+                self.processor.request(self)
+        else:
+            alter()
 
     def tick(self) -> None:
         """Hand all running tasks back to the policy and let it reorder them."""
         self._tick_alarm = self._tick_at = None
-        self.processor.sync()
+        self.processor.sync(self)
         running = [slot for slot in self.slots if slot.task and not slot.in_kernel]
         for slot in reversed(running):  # a preempted task goes to the front: the first slot's comes last
             self._hand_back(slot, Why.PREEMPTED, "")
@@ -141,17 +238,22 @@ class Dispatcher:
         self.emit(Tick(self.sim.now, self.slots[0].cpu, reason=reason))
         for slot in running:
             slot.why_back = reason
-        self.processor.request()
+        self.processor.request(self)
 
     # --- decisions ----------------------------------------------------------------------------------
 
     def decide(self) -> None:
         """Fill the free slots, let newcomers preempt, and arm the policy's next tick."""
-        free = [slot for slot in self.slots if slot.task is None]
-        if len(free) == 1:
-            self._fill_one(free[0])
-        elif free:
-            self._fill(free)
+        free = self._free
+        if free:
+            if len(free) == 1:
+                (slot,) = free.values()
+                self._fill_one(slot)
+            elif self.choosy:
+                for place in sorted(free):
+                    self._fill_one(self.slots[place])
+            else:
+                self._fill([self.slots[place] for place in sorted(free)])
         if self._newcomers:
             if self._preempts and self.ready:
                 self._let_newcomers_preempt()
@@ -159,6 +261,8 @@ class Dispatcher:
                 self._newcomers.clear()
         if self._ticks:
             self._arm_tick()
+        if self.shows:
+            self._show()
 
     def _fill(self, free: list[Slot]) -> None:
         """Give the free slots to the tasks that the policy picks, each to its own if it just left it."""
@@ -184,7 +288,9 @@ class Dispatcher:
 
     def _fill_one(self, slot: Slot) -> None:
         """Do the same for a single slot, which is the usual case and worth the speed."""
-        task = self._pick() if self.ready else None
+        task = None
+        if self.ready:
+            task = self._pick_for(slot) if self.choosy else self._pick()
         if task is not None and task is slot.handed_back:
             self._keep(slot, task)
         else:
@@ -195,13 +301,16 @@ class Dispatcher:
         slot.local = False
 
     def _let_newcomers_preempt(self) -> None:
-        self.processor.sync()
+        self.processor.sync(self)
         for pid in list(self._newcomers):
+            newcomer = self.ready.get(pid)
             slots = {slot.task.pid: slot for slot in self.slots if slot.task and not slot.in_kernel}
-            if pid not in self.ready or not slots:
+            if newcomer is None or not slots:
                 continue
-            newcomer, running = self.ready[pid], [slot.task for slot in slots.values() if slot.task]
-            victim: object = self.policy.preempts(newcomer, running, self.sim.now)
+            if self.choosy:
+                slots = {pid: slot for pid, slot in slots.items() if slot.takes(newcomer)}
+            running = [slot.task for slot in slots.values() if slot.task]
+            victim: object = self.policy.preempts(newcomer, running, self.sim.now) if running else None
             if victim is None:
                 continue
             if not isinstance(victim, Task) or victim.pid not in slots:
@@ -216,35 +325,44 @@ class Dispatcher:
     def _keep(self, slot: Slot, task: Task) -> None:
         """Let `task` go on in the slot where it was."""
         slot.task, slot.handed_back = task, None
+        del self._free[slot.place]
         self.processor.halt(slot)
-        decision = self.costs.decision_ns
-        quantum = self._quantum(slot, task)
+        decision = self._decision_ns()
+        quantum = self._ask_quantum(slot, task)
         reason = self.policy.reason(task, self.sim.now)
         self.emit(Renew(self.sim.now, slot.cpu, task.pid, reason, decision, quantum))
         self.processor.begin(slot, decision)
 
     def _place(self, slot: Slot, task: Task) -> None:
         """Dispatch `task` to the empty `slot`."""
-        now = self.sim.now
         if not slot.local:
             self._tell(slot, task)
         slot.task = task
+        del self._free[slot.place]
         costs = self.costs
-        switch = 0 if slot.last is task else costs.context_switch_ns
+        switch = costs.context_switch_ns if slot.last is not task else 0
+        if task.cpu != slot.cpu:
+            if task.cpu >= 0:
+                switch += costs.migration_ns
+            task.cpu = slot.cpu
         slot.last = task
-        quantum = self._quantum(slot, task)
-        reason = self.policy.reason(task, now)
-        self.emit(Dispatch(now, slot.cpu, task.pid, reason, costs.decision_ns, switch, quantum))
-        self.processor.begin(slot, costs.decision_ns + switch)
+        quantum = self._ask_quantum(slot, task)
+        reason = self.policy.reason(task, self.sim.now)
+        decision = self._decision_ns()
+        self.emit(Dispatch(self.sim.now, slot.cpu, task.pid, reason, decision, switch, quantum))
+        self.processor.begin(slot, decision + switch)
+
+    def _decision_ns(self) -> int:
+        """Return what this decision costs, with the wait for the lock if there is one."""
+        cost = self.costs.decision_ns
+        return cost + self.lock.wait(self.sim.now, cost) if self.lock else cost
 
     def _tell(self, slot: Slot, task: Task) -> None:
         """Send an inter-processor interrupt if the kernel heard of `task` on another core."""
         origin = self._newcomers.get(task.pid, slot.cpu)
         if origin != slot.cpu:
-            cost = self.costs.ipi_ns
             why = f"cpu {origin} has {task.name} for it"
-            self.emit(Interrupt(self.sim.now, slot.cpu, reason=why, irq="ipi", cost_ns=cost))
-            self.processor.interrupt(slot.cpu, cost)
+            self.processor.interrupt(slot.cpu, "ipi", self.costs.ipi_ns, why)
 
     def _vacate(self, slot: Slot) -> None:
         """Log the preemption of a task that was handed back and not picked again for its slot."""
@@ -257,8 +375,7 @@ class Dispatcher:
         at = self.policy.next_tick(self.sim.now)
         if at is not None and (type(at) is not int or at <= self.sim.now):
             raise self._broken("next_tick returns a time after now, or None", at)
-        busy = bool(self.ready) or any(slot.task for slot in self.slots)
-        armed = at if busy else None
+        armed = at if self.ready or self.running else None
         if self._tick_alarm and armed != self._tick_at:
             self.sim.cancel(self._tick_alarm)
             self._tick_alarm = None
@@ -267,13 +384,16 @@ class Dispatcher:
             self._tick_alarm = self.sim.at(armed, self.order.tick, self._on_tick)
 
     def _on_tick(self, _alarm: Alarm) -> None:
-        self.processor.tick()
+        self.processor.tick(self)
+
+    def _show(self) -> None:
+        shelves = [
+            (heading, [(task.pid, figure) for task, figure in tasks])
+            for heading, tasks in self.policy.show(self.sim.now).items()
+        ]
+        self.emit(Queue(self.sim.now, self.slots[0].cpu, shelves=shelves))
 
     # --- the policy's answers, checked --------------------------------------------------------------
-
-    def _enqueue(self, task: Task, why: Why) -> None:
-        self.ready[task.pid] = task
-        self.policy.enqueue(task, why, self.sim.now)
 
     def _pick(self) -> Task | None:
         task: object = self.policy.pick(self.sim.now)
@@ -283,9 +403,24 @@ class Dispatcher:
             raise self._broken("pick returns a task from the ready queue, each once, or None", task)
         return task
 
-    def _quantum(self, slot: Slot, task: Task) -> int:
+    def _pick_for(self, slot: Slot) -> Task | None:
+        """Pick the first task in the policy's order that `slot` takes."""
+        refused: list[Task] = []
+        while self.ready:
+            task = self._pick()
+            if task is None or slot.takes(task):
+                break
+            refused.append(task)
+        else:
+            task = None
+        for other in reversed(refused):
+            self.ready[other.pid] = other
+            self.policy.enqueue(other, Why.PREEMPTED, self.sim.now)
+        return task
+
+    def _ask_quantum(self, slot: Slot, task: Task) -> int:
         """Ask for the task's quantum and note it in the slot; 0 means that there is none."""
-        quantum = self.policy.quantum(task, self.sim.now)
+        quantum = self._quantum(task, self.sim.now) if self._quantum else None
         if quantum is None:
             slot.quantum_left = None
             return 0
@@ -304,6 +439,7 @@ class Dispatcher:
         task, slot.task = slot.task, None
         if task is None:
             raise RuntimeError("an empty slot cannot be left")  # a bug in llmos, not in a policy
+        self._free[slot.place] = slot
         return task
 
     def _broken(self, contract: str, answer: object) -> PolicyError:

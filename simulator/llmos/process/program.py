@@ -57,8 +57,43 @@ class YieldCpu:
 
 
 @dataclass(frozen=True, slots=True)
+class Nice:
+    """Add `by` to the task's nice value, which stays within -20..19; the call returns the new one."""
+
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetPriority:
+    """Set the task's priority (smaller is more urgent)."""
+
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetAffinity:
+    """Restrict the task to the cores with these numbers; it moves if it is on another one."""
+
+    cpus: frozenset[int]
+
+
+# --- families -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
 class Fork:
-    """Create a process that runs `program`; the call returns its pid. It inherits all but the name."""
+    """Create a process that runs `program`; the call returns its pid, or -1 if its cgroup is full.
+
+    The child inherits everything but the name.
+    """
+
+    program: Callable[[], Program]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exec:
+    """Become another program: the present one is forgotten; pid, parent and children stay."""
 
     program: Callable[[], Program]
     name: str = ""
@@ -66,7 +101,10 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Block until a child has terminated (any, or the one with this `pid`); the call returns its pid."""
+    """Block until a child has terminated (any, or the one with this `pid`); the call returns its pid.
+
+    -1 if there is no such child.
+    """
 
     pid: int | None = None
 
@@ -81,5 +119,111 @@ class EndJob:
     """End a periodic task's current job and block until the next one is released."""
 
 
-Call = Compute | Work | Sleep | Io | YieldCpu | Fork | Wait | Exit | EndJob
-Program = Generator[Call, Any, None]
+# --- signals ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Send `signal` to a process, by pid or by name; the call returns 0, or -1 if there is no such one."""
+
+    to: int | str
+    signal: str = "TERM"
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """Say what happens on `signal`: "default", "ignore", or a program that runs in between."""
+
+    signal: str
+    action: str | Callable[[], Program] = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Block until a signal comes that is handled."""
+
+
+# --- waiting for one another: the objects are the machine's, and known by name --------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Take a mutex; block while another task has it."""
+
+    mutex: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unlock:
+    """Give a mutex back."""
+
+    mutex: str
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """Take one from a semaphore; block while there is none (P, sem_wait)."""
+
+    semaphore: str
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """Add one to a semaphore (V, sem_post)."""
+
+    semaphore: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFor:
+    """Give `mutex` back, block until the condition is notified, and take the mutex again."""
+
+    condition: str
+    mutex: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Wake one task that waits for the condition, or all of them. Whoever is woken must look again."""
+
+    condition: str
+    everybody: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Write so many bytes into a pipe; block while it is full."""
+
+    pipe: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read up to so many bytes from a pipe; block while it is empty. The call returns how many."""
+
+    pipe: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Put a message into a mailbox; block while that is full."""
+
+    mailbox: str
+    message: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Take the oldest message out of a mailbox; block while there is none. The call returns it."""
+
+    mailbox: str
+
+
+Call = (
+    Compute | Work | Sleep | Io | YieldCpu | Nice | SetPriority | SetAffinity
+    | Fork | Exec | Wait | Exit | EndJob | Kill | Handle | Pause
+    | Lock | Unlock | Down | Up | WaitFor | Notify | Write | Read | Send | Receive
+)  # fmt: skip
+Program = Generator[Call, Any, Any]

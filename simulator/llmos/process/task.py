@@ -2,6 +2,7 @@
 
 - new -> ready -> running -> (ready | blocked | terminated); blocked -> ready.
 - A terminated process stays a zombie until its parent has waited for it.
+- Its programs are a stack: the signal handlers that run at the moment lie on top of its own.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from typing import TYPE_CHECKING
 from llmos.sched.base import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmos.engine.simulation import Alarm
+    from llmos.process.dispatcher import Dispatcher
     from llmos.process.program import Call, Program
+    from llmos.process.sync import Mutex
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -33,6 +38,18 @@ class Period:
     """Whether the task is blocked until the next release."""
 
 
+@dataclass(slots=True)
+class Interrupted:
+    """What a signal handler interrupted: the program below goes on with this when the handler ends."""
+
+    program: Program
+    call: Call | None
+    remaining: int
+    burst: int
+    waited: bool
+    """Whether the program waits for the answer to a call, which was cut short."""
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Process(Task):
     """A task on a core: what the policy may see (`Task`) and the kernel's own part."""
@@ -40,13 +57,40 @@ class Process(Task):
     program: Program
     call: Call | None = None
     """The system call it is in, or computes for."""
+    working_set_bytes: int = 0
+    """Cache that it needs to work fast, where the cores have caches."""
+    dispatcher: Dispatcher | None = None
+    """The ready queue it is in, or was in last."""
     parent: Process | None = None
-    children: int = 0
+    children: set[int] = field(default_factory=set)
+    """Pids of its children that live."""
     zombies: deque[int] = field(default_factory=deque)
     """Pids of children that have terminated and were not waited for."""
-    waiting_for: int | None = None
+    waits_for: int | None = None
     """The child it waits for: a pid, -1 for any, None if it does not wait."""
+    gone: bool = False
+    """Whether it has terminated."""
+
+    blocked: bool = False
+    unblock: Callable[[], None] | None = None
+    """How to take it out of what it waits for; None if nothing but the event itself can wake it."""
+    doomed: str = ""
+    """Why it dies as soon as it can, if it must."""
+    stopped: bool = False
+    """Whether it is stopped by a signal, until CONT."""
+    frozen: bool = False
+    """Whether it could run when it was stopped."""
+    missed_wake: tuple[str, object] | None = None
+    """The wake-up (reason, result) that came while it was stopped."""
+    interrupted: list[Interrupted] = field(default_factory=list)
+    actions: dict[str, str | Callable[[], Program]] = field(default_factory=dict)
+    """What it does on signals, where that is not the default."""
+
+    holds: list[Mutex] = field(default_factory=list)
+    waits_on: Mutex | None = None
+    own_priority: int | None = None
+    """Its priority without what it has inherited; None if it has inherited nothing."""
+
     period: Period | None = None
-    last_cpu: int = 0
     miss_alarms: deque[Alarm] = field(default_factory=deque)
     """One per deadline that is neither met nor missed yet."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
@@ -19,11 +19,17 @@ from itertools import count
 from llmos.costs.model import CostModel
 from llmos.engine.order import CONVENTIONS, Order
 from llmos.engine.simulation import FOREVER, Alarm, Simulation, Stop
+from llmos.engine.streams import stream
 from llmos.errors import LlmosError, PolicyError
 from llmos.plugins import is_own
-from llmos.process.cores import Core, Cores
-from llmos.process.dispatcher import Costs, Dispatcher, Slot
+from llmos.process import signals
+from llmos.process.balance import Balance, Balancing
+from llmos.process.cache import Cache
+from llmos.process.cores import FULL, Core, Cores, Rules
+from llmos.process.dispatcher import Costs, DecisionLock, Dispatcher, Slot
+from llmos.process.kernel import Kernel
 from llmos.process.program import Program
+from llmos.process.sync import Condition, Mailbox, Mutex, Pipe, Semaphore, Shared
 from llmos.process.task import Period, Process
 from llmos.sched.base import Scheduler
 from llmos.serving.engine import Engine
@@ -58,6 +64,10 @@ class TaskSpec:
     period_ns: int | None = None
     jobs: int | None = None
     wcet_ns: int | None = None
+    nice: int = 0
+    group: str = ""
+    affinity: frozenset[int] | None = None
+    working_set_bytes: int = 0
     """Declared worst-case execution time of a job, for policies that plan with it."""
 
 
@@ -85,12 +95,78 @@ class DeviceSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedSpec:
+    """Something that tasks share: a "mutex", "semaphore", "condition", "pipe" or "mailbox".
+
+    `size` is the first value of a semaphore, the bytes of a pipe, the messages of a mailbox (0 = any
+    number), the ceiling of a mutex; `protocol` is a mutex's: "none", "inherit" or "ceiling".
+    """
+
+    name: str
+    kind: str
+    size: int = 0
+    protocol: str = "none"
+
+    def make(self) -> Shared:
+        """Make a fresh one."""
+        match self.kind:
+            case "mutex":
+                return Mutex(name=self.name, protocol=self.protocol, ceiling=self.size)
+            case "semaphore":
+                return Semaphore(name=self.name, value=self.size)
+            case "condition":
+                return Condition(name=self.name)
+            case "pipe":
+                return Pipe(name=self.name, capacity_bytes=self.size)
+            case "mailbox":
+                return Mailbox(name=self.name, capacity=self.size)
+        raise ValueError(f"kind: there is no {self.kind}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSpec:
+    """The cache of each core: its size, the time (ns) until a task is warm, and the warm rate
+    (ns of work per 1000 ns).
+    """
+
+    size_bytes: int
+    warmup_ns: int
+    warm_rate: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class CpuSpec:
-    """`count` equal cores on one ready queue."""
+    """`count` cores; on one ready queue, or with `per_core` each on its own.
+
+    `speeds` are ns of work per 1000 ns, one per core; none = all alike.
+    """
 
     policy: PolicySpec
     count: int = 1
     costs: Costs = field(default_factory=Costs)
+    rules: Rules = field(default_factory=Rules)
+    per_core: bool = False
+    balancing: Balancing = field(default_factory=Balancing)
+    speeds: Sequence[int] = ()
+    cache: CacheSpec | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Injection:
+    """Something that happens to the machine from outside, `count` times from `at_ns` on, `every_ns`.
+
+    An interrupt of `cost_ns` on core `cpu`, called `name`; or, with `signal`, a signal to the task
+    called `name`; or, with `device`, a pause of so long as `cost_ns` during which it serves nobody.
+    """
+
+    name: str
+    at_ns: int
+    every_ns: int = 0
+    count: int = 1
+    cpu: int = 0
+    cost_ns: int = 0
+    signal: str = ""
+    device: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +192,12 @@ class MachineSpec:
     cpu: CpuSpec | None = None
     engine: EngineSpec | None = None
     devices: Sequence[DeviceSpec] = ()
+    shared: Sequence[SharedSpec] = ()
+    most_in_group: Mapping[str, int] = field(default_factory=dict)
+    """How many processes a cgroup may have, where that is limited."""
+    injections: Sequence[Injection] = ()
+    shows_queues: bool = False
+    """Whether the log shows the ready queue after every decision."""
     tasks: Sequence[TaskSpec] = ()
     requests: Sequence[RequestSpec] = ()
     until_ns: int = FOREVER
@@ -187,29 +269,55 @@ class _Machine:
     def __init__(self, spec: MachineSpec, sinks: list[Sink]) -> None:
         self.spec = spec
         self.sim = Simulation()
-        self.log = Log(_header(spec), sinks)
+        self.log = Log(_header(spec), sinks, shows_queues=spec.shows_queues)
         self.order = CONVENTIONS[spec.convention]
         self.pids = count(1)
-        self.cores = self._build_cores(spec.cpu) if spec.cpu else None
+        self.kernel = self._build_kernel(spec.cpu) if spec.cpu else None
         self.engine = self._build_engine(spec.engine) if spec.engine else None
         for task in spec.tasks:
             self._announce(task.arrival_ns, self._process, (next(self.pids), task))
         for request in spec.requests:
             self._announce(request.arrival_ns, self._request, (next(self.pids), request))
+        for injection in spec.injections:
+            self._announce(injection.at_ns, self._inject, (injection, 1))
 
-    def _build_cores(self, cpu: CpuSpec) -> Cores:
-        cores = [Core(cpu=i) for i in range(cpu.count)]
-        dispatcher = Dispatcher(self.sim, self.log, cpu.policy.make(), cores, self.order, cpu.costs)
+    def _build_kernel(self, cpu: CpuSpec) -> Kernel:
         devices = {
             d.name: Device(
                 self.sim, self.log, self.order, name=d.name, service_ns=d.service_ns, servers=d.servers
             )
             for d in self.spec.devices
         }
-        return Cores(
-            self.sim, self.log, dispatcher, cores, self.order, cpu.costs, devices, self.spec.cost_model,
-            lambda: next(self.pids),
+        cores = Cores(self.sim, self.log, self._build_cores(cpu), self.order, cpu.costs, cpu.rules)
+        lots = stream(self.spec.seed, "balance")
+        return Kernel(
+            self.sim, self.log, cores, Balance(self.sim, self.log, cores, cpu.balancing, lots),
+            devices=devices,
+            shared={shared.name: shared.make() for shared in self.spec.shared},
+            cost_model=self.spec.cost_model,
+            next_pid=lambda: next(self.pids),
+            most_in_group=self.spec.most_in_group,
         )  # fmt: skip
+
+    def _build_cores(self, cpu: CpuSpec) -> list[Core]:
+        """The cores, on one ready queue or each on its own."""
+        cores = [
+            Core(
+                cpu=i,
+                speed=cpu.speeds[i] if cpu.speeds else FULL,
+                cache=Cache(size_bytes=c.size_bytes, warmup_ns=c.warmup_ns, warm_rate=c.warm_rate)
+                if (c := cpu.cache)
+                else None,
+            )
+            for i in range(cpu.count)
+        ]
+        lock = DecisionLock() if cpu.rules.serial_decisions else None
+        for group in [[core] for core in cores] if cpu.per_core else [cores]:
+            dispatcher = Dispatcher(self.sim, self.log, cpu.policy.make(), group, self.order, cpu.costs)
+            dispatcher.lock = lock
+            for core in group:
+                core.dispatcher = dispatcher
+        return cores
 
     def _build_engine(self, engine: EngineSpec) -> Engine:
         cpu = self.spec.cpu.count if self.spec.cpu else 0
@@ -241,10 +349,31 @@ class _Machine:
             relative_deadline_ns=deadline,
             period_ns=task.period_ns,
             wcet_ns=task.wcet_ns,
+            nice=task.nice,
+            group=task.group,
+            affinity=task.affinity,
+            working_set_bytes=task.working_set_bytes,
         )
-        if self.cores is None:
+        if self.kernel is None:
             raise LlmosError(f"task {task.name} has no core to run on; give the machine a [cpu]")
-        self.cores.arrive(process)
+        self.kernel.arrive(process)
+
+    def _inject(self, alarm: Alarm) -> None:
+        """Let something happen from outside."""
+        injection, number = alarm.value
+        kernel = self.kernel
+        if kernel is None:
+            return
+        if injection.signal:
+            target = signals.find(kernel, injection.name)
+            if target is not None:
+                signals.deliver(kernel, target, injection.signal, "injected", max(0, target.cpu))
+        elif injection.device:
+            kernel.devices[injection.device].pause(injection.cost_ns)
+        else:
+            kernel.cores.interrupt(injection.cpu, injection.name, injection.cost_ns, "injected")
+        if number < injection.count and (kernel.unfinished or self.sim.now < injection.at_ns):
+            self._announce(self.sim.now + injection.every_ns, self._inject, (injection, number + 1))
 
     def _request(self, alarm: Alarm) -> None:
         pid, spec = alarm.value
@@ -264,7 +393,9 @@ class _Machine:
 
     def blame(self, error: Exception) -> PolicyError | None:
         """Return what a person's own policy did wrong if `error` comes from one, else None."""
-        policies = [type(part.dispatcher.policy) for part in (self.cores, self.engine) if part]
+        dispatchers = [*self.kernel.dispatchers] if self.kernel else []
+        dispatchers += [self.engine.dispatcher] if self.engine else []
+        policies = [type(dispatcher.policy) for dispatcher in dispatchers]
         own = {sys.modules[cls.__module__].__file__: cls.__name__ for cls in policies if is_own(cls)}
         for frame in reversed(traceback.extract_tb(error.__traceback__)):
             if frame.filename in own:
@@ -280,13 +411,13 @@ class _Machine:
 
     def verdict(self, stop: Stop) -> tuple[bool, str]:
         """Return whether the run did what it set out to do, and a sentence about its end."""
-        left = sum(part.unfinished for part in (self.cores, self.engine) if part)
+        left = sum(part.unfinished for part in (self.kernel, self.engine) if part)
         if stop is Stop.TIME_LIMIT:
             return True, f"time limit reached, with {left} tasks unfinished"
         if stop is Stop.EVENT_LIMIT:
             return False, f"event limit of {self.spec.max_events:,} reached, with {left} tasks unfinished"
         if left:
-            stuck = ", ".join(self.cores.blocked() if self.cores else []) or "the policy picks none of them"
+            stuck = ", ".join(self.kernel.blocked() if self.kernel else []) or "the policy picks none of them"
             return False, f"nothing can ever happen again, but {left} tasks are unfinished: {stuck}"
         return True, "all tasks are done"
 

@@ -18,6 +18,7 @@ A policy is a plain object: it can be tested with a list of tasks and nothing el
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -95,6 +96,8 @@ class Task:
     """Service that the current burst asked for when it began."""
     upfront: int = 0
     """Service that cannot be divided once it is begun (the prompt of a request), else 0."""
+    cpu: int = -1
+    """The core on which it ran last; -1 = none yet."""
     unit: str = "ns"
 
     def amount(self, service: int) -> str:
@@ -173,6 +176,32 @@ class Scheduler:
         return {}
 
 
+class Queue(Scheduler, ABC):
+    """A scheduler with a single line: who becomes ready joins its tail, who was preempted its head."""
+
+    def __init__(self) -> None:
+        self._ready: deque[Task] = deque()
+
+    def enqueue(self, task: Task, why: Why, now: int) -> None:
+        if why is Why.PREEMPTED:
+            self._ready.appendleft(task)
+        else:
+            self._ready.append(task)
+
+    def pick(self, now: int) -> Task | None:
+        return self._ready.popleft() if self._ready else None
+
+    def withdraw(self, task: Task, now: int) -> None:
+        self._ready.remove(task)
+
+    @abstractmethod
+    def reason(self, task: Task, now: int) -> str:
+        """Say why `task` is the one to run."""
+
+    def show(self, now: int) -> Structure:
+        return {"": [(task, "") for task in self._ready]}
+
+
 class Ordered(Scheduler, ABC):
     """A scheduler that always runs the task with the smallest key; a policy is then its key.
 
@@ -211,6 +240,19 @@ class Ordered(Scheduler, ABC):
             return None
         worst = max(running, key=lambda task: (self.key(task), task.arrival_ns, task.pid))
         return worst if self.key(newcomer) < self.key(worst) else None
+
+
+def per_level(value: int | list[int], levels: int, name: str) -> list[int]:
+    """Write out the parameter `name` of a policy with several queues: one number for all, or one each.
+
+    Raises ValueError if there are too many or too few, or one is below 1.
+    """
+    values = value if isinstance(value, list) else [value] * levels
+    if len(values) != levels:
+        raise ValueError(f"{name}: {len(values)} values for {levels} levels; give one, or one per level")
+    if min(values) < 1:
+        raise ValueError(f"{name}: it must be at least 1 in every level")
+    return values
 
 
 def duration(ns: int, digits: int = 6) -> str:

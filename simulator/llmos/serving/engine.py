@@ -121,7 +121,7 @@ class Engine:
 
     # --- Processor: what the dispatcher asks of the engine ------------------------------------------
 
-    def request(self) -> None:
+    def request(self, _dispatcher: Dispatcher | None = None) -> None:
         if self._busy:
             self._look_up_soon()
         elif not self._asked:
@@ -136,13 +136,13 @@ class Engine:
         if slot.handed_back:
             self._members.pop(slot.handed_back.pid, None)
 
-    def sync(self) -> None:
+    def sync(self, dispatcher: Dispatcher) -> None:
         """All service is charged at the end of an iteration, before anybody is asked."""
 
-    def interrupt(self, cpu: int, cost_ns: int) -> None:
+    def interrupt(self, cpu: int, irq: str, cost_ns: int, reason: str) -> None:
         """An iteration cannot be interrupted, and between two the engine takes no time."""
 
-    def tick(self) -> None:
+    def tick(self, dispatcher: Dispatcher) -> None:
         if self._busy:
             self._tick_due = True
             self._look_up_soon()
@@ -248,7 +248,8 @@ class Engine:
         request.remaining -= tokens
         if slot.quantum_left is not None:
             slot.quantum_left -= tokens
-        self.dispatcher.policy.charge(request, tokens, self.sim.now)
+        if self.dispatcher.charge:
+            self.dispatcher.charge(request, tokens, self.sim.now)
         if request.decoding and not was_decoding:
             self.emit(ev.FirstToken(self.sim.now, self.cpu, request.pid))
         if request.remaining == 0:

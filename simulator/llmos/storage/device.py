@@ -32,6 +32,7 @@ class Device:
         self.service_ns = service_ns
         self.servers = servers
         self.busy = 0
+        self.paused_until = 0
         self.queue: deque[tuple[int, int, Callable[[], None]]] = deque()
 
     def submit(self, pid: int, ns: int | None, done: Callable[[], None]) -> None:
@@ -39,7 +40,14 @@ class Device:
         self.queue.append((pid, self.service_ns if ns is None else ns, done))
         self._serve()
 
+    def pause(self, ns: int) -> None:
+        """Begin no request for `ns`; what is being served goes on."""
+        self.paused_until = max(self.paused_until, self.sim.now + ns)
+        self.sim.at(self.paused_until, self.order.came, lambda _alarm: self._serve())
+
     def _serve(self) -> None:
+        if self.sim.now < self.paused_until:
+            return
         while self.queue and (self.busy < self.servers or not self.servers):
             pid, ns, done = self.queue.popleft()
             self.busy += 1

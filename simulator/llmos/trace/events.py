@@ -68,6 +68,8 @@ class Arrive(Event, tag="arrive"):
     deadline: int = -1
     prompt: int = 0
     output: int = 0
+    nice: int = 0
+    group: str = ""
 
 
 class Dispatch(Event, tag="dispatch"):
@@ -110,6 +112,73 @@ class Exit(Event, tag="exit"):
     """running -> terminated."""
 
 
+class Suspend(Event, tag="suspend"):
+    """ready -> blocked: a signal has stopped the task."""
+
+    on: str = ""
+
+
+class Reap(Event, tag="reap"):
+    """A parent has waited for its terminated child `task`, which is no zombie any more."""
+
+
+class Exec(Event, tag="exec"):
+    """A process has become another program, called `name`."""
+
+    name: str = ""
+
+
+class Change(Event, tag="change"):
+    """The priority or the nice value of a task has changed."""
+
+    priority: int = 0
+    nice: int = 0
+
+
+class Signal(Event, tag="signal"):
+    """A signal reaches the task."""
+
+    signal: str = ""
+
+
+class Migrate(Event, tag="migrate"):
+    """A ready task has moved from the queue of the core `origin` to that of `cpu`."""
+
+    origin: int = 0
+
+
+class Warm(Event, tag="warm", gc=True):
+    """The working set of the task is in the core's cache; those of `evicted` are not any more."""
+
+    evicted: list[int] = field(default_factory=list)
+
+
+class Share(Event, tag="share", gc=True):
+    """A task has used something shared, called `name`: a mutex, semaphore, condition, pipe or mailbox.
+
+    Afterwards the task `holder` has it (-1 = nobody), there is `level` of it, and `waiters` wait.
+    """
+
+    name: str = ""
+    what: str = ""
+    holder: int = -1
+    level: int = 0
+    waiters: list[int] = field(default_factory=list)
+
+
+class Deadlock(Event, tag="deadlock", gc=True):
+    """The tasks of `cycle` wait for one another, each for its one of `locks`."""
+
+    cycle: list[int] = field(default_factory=list)
+    locks: list[str] = field(default_factory=list)
+
+
+class Queue(Event, tag="queue", gc=True):
+    """The ready queue as the policy sees it after a decision: (heading, [(pid, figure), ...]) each shelf."""
+
+    shelves: list[tuple[str, list[tuple[int, str]]]] = field(default_factory=list)
+
+
 # --- what the kernel does -----------------------------------------------------------------------------
 
 
@@ -121,7 +190,9 @@ class Syscall(Event, tag="syscall"):
 
 
 class Interrupt(Event, tag="interrupt"):
-    """The processor handles an interrupt for `cost_ns` from now on. `irq`: "timer", "io", "ipi"."""
+    """The processor handles an interrupt for `cost_ns` from now on. `irq`: "timer", "io", "ipi",
+    "release" (of a job), or one that a scenario injects.
+    """
 
     irq: str = ""
     cost_ns: int = 0
@@ -156,6 +227,12 @@ class Release(Event, tag="release"):
 
 class Complete(Event, tag="complete"):
     """Job number `job` of a periodic task is complete."""
+
+    job: int = 0
+
+
+class Abort(Event, tag="abort"):
+    """Job number `job` is given up: its task is blocked until the next one."""
 
     job: int = 0
 
@@ -199,8 +276,9 @@ class End(Event, tag="end"):
 
 
 KINDS: tuple[type[Event], ...] = (
-    Run, Arrive, Dispatch, Renew, Preempt, Yield, Block, Wake, Exit, Syscall, Interrupt, Tick, IoStart,
-    IoDone, Release, Complete, Miss, Iterate, FirstToken, End,
+    Run, Arrive, Dispatch, Renew, Preempt, Yield, Block, Wake, Exit, Suspend, Reap, Exec, Change, Signal,
+    Migrate, Warm, Share, Deadlock, Queue, Syscall, Interrupt, Tick, IoStart, IoDone, Release, Complete,
+    Abort, Miss, Iterate, FirstToken, End,
 )  # fmt: skip
 
 

@@ -40,7 +40,9 @@ _decode = msgspec.json.Decoder(Union[KINDS]).decode  # noqa: UP007  # a union of
 class Log:
     """Where a run writes its events; `header` is the first."""
 
-    def __init__(self, header: Run, sinks: list[Sink]) -> None:
+    def __init__(self, header: Run, sinks: list[Sink], *, shows_queues: bool = False) -> None:
+        self.shows_queues = shows_queues
+        """Whether every decision is followed by a picture of the ready queue."""
         self._batch: list[Event] = [header]
         self._sinks = sinks
         self._hash = hashlib.sha256()

@@ -65,6 +65,7 @@ def _task(task: TaskState) -> dict[str, Any]:
                 "finish_ns": j.finish_ns,
                 "deadline_ns": j.deadline_ns,
                 "missed": j.missed,
+                "aborted": j.aborted,
             }
             for j in task.jobs
         ]

@@ -46,7 +46,9 @@ class JobState:
     release_ns: int
     deadline_ns: int
     finish_ns: int | None = None
+    """When it ended: complete, or given up."""
     missed: bool = False
+    aborted: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +66,8 @@ class TaskState:
     deadline_ns: int | None = None
     prompt: int = 0
     output: int = 0
+    nice: int = 0
+    group: str = ""
     status: Status = Status.NEW
     since_ns: int = 0
     """When it entered its present state."""
@@ -85,6 +89,8 @@ class TaskState:
     migrations: int = 0
     dispatches: int = 0
     deadline_misses: int = 0
+    reaped: bool = False
+    """Whether its parent has waited for it."""
     computed: int = 0
     """Tokens computed, for a request."""
     jobs: list[JobState] = field(default_factory=list)
@@ -120,6 +126,21 @@ class ProcessorState:
         return self.kind == "core"
 
 
+@dataclass(slots=True, eq=False)
+class SharedState:
+    """A mutex, semaphore, condition, pipe or mailbox: who has it (a pid or -1), how much, who waits."""
+
+    name: str
+    kind: str
+    holder: int = -1
+    level: int = 0
+    waiters: list[int] = field(default_factory=list)
+
+
+Shelf = tuple[str, list[tuple[int, str]]]
+"""A part of a ready queue as its policy draws it: a heading, and pids in order with their figures."""
+
+
 @dataclass(slots=True)
 class Span:
     """A time in which one task had one processor: [start_ns, end_ns)."""
@@ -140,6 +161,10 @@ class State:
         self.processors: dict[int, ProcessorState] = {}
         self.ready: dict[int, TaskState] = {}
         """Ready tasks in the order in which they became ready."""
+        self.shared: dict[str, SharedState] = {}
+        self.queues: dict[int, list[Shelf]] = {}
+        """The ready queues as the policies draw them, by the first processor of each, if they were logged."""
+        self.deadlocks: list[ev.Deadlock] = []
         self.end: ev.End | None = None
         self.events = 0
         self.violations: list[str] = []
@@ -249,7 +274,7 @@ class State:
         task = self.tasks[event.task] = TaskState(
             event.task, event.name, event.world, event.t, event.parent, event.priority, event.tickets,
             event.client, None if event.deadline < 0 else event.deadline, event.prompt, event.output,
-            since_ns=event.t, accounted_ns=event.t,
+            event.nice, event.group, since_ns=event.t, accounted_ns=event.t,
         )  # fmt: skip
         self._move(event, Status.NEW, Status.READY)
         task.reason = "arrival"
@@ -313,6 +338,40 @@ class State:
             if task.first_run_ns is None:
                 task.first_run_ns = event.t
 
+    def _suspend(self, event: ev.Suspend) -> None:
+        task = self._move(event, Status.READY, Status.BLOCKED)
+        if task:
+            task.on = event.on
+
+    def _reap(self, event: ev.Reap) -> None:
+        task = self.tasks[event.task]
+        if task.status is not Status.TERMINATED:
+            self._violated(event, f"task {task.name} is {task.status}, not terminated")
+        task.reaped = True
+
+    def _exec(self, event: ev.Exec) -> None:
+        self.tasks[event.task].name = event.name
+
+    def _change(self, event: ev.Change) -> None:
+        task = self.tasks[event.task]
+        task.priority, task.nice = event.priority, event.nice
+
+    def _migrate(self, event: ev.Migrate) -> None:
+        task = self.tasks[event.task]
+        if task.status is not Status.READY:
+            self._violated(event, f"task {task.name} is {task.status}, not ready")
+
+    def _share(self, event: ev.Share) -> None:
+        self.shared[event.name] = SharedState(
+            event.name, event.what, event.holder, event.level, list(event.waiters)
+        )
+
+    def _deadlock(self, event: ev.Deadlock) -> None:
+        self.deadlocks.append(event)
+
+    def _queue(self, event: ev.Queue) -> None:
+        self.queues[event.cpu] = event.shelves
+
     def _syscall(self, event: ev.Syscall) -> None:
         self._kernel_work(event, event.cost_ns)
 
@@ -331,6 +390,16 @@ class State:
 
     def _complete(self, event: ev.Complete) -> None:
         self.tasks[event.task].jobs[event.job - 1].finish_ns = event.t
+
+    def _abort(self, event: ev.Abort) -> None:
+        task = self.tasks[event.task]
+        if event.cpu >= 0:
+            self._off(event, Status.BLOCKED)
+        elif task.status is Status.READY:
+            self._move(event, Status.READY, Status.BLOCKED)
+        task.on = "release"
+        job = task.jobs[event.job - 1]
+        job.finish_ns, job.aborted = event.t, True
 
     def _miss(self, event: ev.Miss) -> None:
         task = self.tasks[event.task]
@@ -368,9 +437,20 @@ class State:
         ev.Block: _block,
         ev.Wake: _wake,
         ev.Exit: _exit,
+        ev.Suspend: _suspend,
+        ev.Reap: _reap,
+        ev.Exec: _exec,
+        ev.Change: _change,
+        ev.Migrate: _migrate,
+        ev.Share: _share,
+        ev.Deadlock: _deadlock,
+        ev.Queue: _queue,
+        ev.Abort: _abort,
         ev.Syscall: _syscall,
         ev.Interrupt: _interrupt,
         ev.Tick: _nothing,
+        ev.Signal: _nothing,
+        ev.Warm: _nothing,
         ev.IoStart: _nothing,
         ev.IoDone: _nothing,
         ev.Release: _release,

@@ -1,0 +1,130 @@
+"""Which ready queue a task joins, where there is one per core; and how work moves between them.
+
+- With one shared queue there is nothing to choose.
+- A new task is dealt to the cores in turn, or joins the least loaded one. A task that wakes up goes
+  back to where it ran, unless it may not, or that core is busy and another is idle (`least`).
+- A core that has nothing to do may steal: at once, or when it looks around every so often. Now and
+  then the longest queue may give tasks to the shortest.
+- The load of a core is the number of its tasks, ready and running.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from llmos.sched.base import Why
+from llmos.trace import events as ev
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from llmos.engine.simulation import Simulation
+    from llmos.process.cores import Cores
+    from llmos.process.dispatcher import Dispatcher
+    from llmos.process.task import Process
+    from llmos.trace.log import Log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balancing:
+    """How tasks are spread over per-core queues; times in ns, 0 = never.
+
+    `placement`: "deal" or "least". `steal`: an idle core takes work at once. `peek_ns`: at every
+    multiple of it each core whose queue is empty looks into the queue of another one, drawn by lot,
+    and takes its first task (OSTEP's multi.py). `balance_ns`: how often queues are evened out.
+    """
+
+    placement: Literal["deal", "least"] = "deal"
+    steal: bool = False
+    peek_ns: int = 0
+    balance_ns: int = 0
+
+
+class Balance:
+    """Spreads the tasks of a machine over its ready queues."""
+
+    def __init__(self, sim: Simulation, log: Log, cores: Cores, balancing: Balancing, lots: Random) -> None:
+        self.sim = sim
+        self.emit = log.emit
+        self.queues = cores.dispatchers
+        self.how = balancing
+        self.lots = lots
+        self._dealt = 0
+        if balancing.steal and len(self.queues) > 1:
+            cores.idle = self.steal
+        if balancing.peek_ns:
+            cores.beat(balancing.peek_ns, cores.order.tick, self._peek)
+        if balancing.balance_ns:
+            cores.beat(balancing.balance_ns, cores.order.tick, self._even_out)
+
+    def place(self, process: Process) -> None:
+        """Choose the queue of a new task."""
+        allowed = self._allowed(process)
+        if self.how.placement == "least" or len(self.queues) == 1:
+            process.dispatcher = min(allowed, key=_load)
+        else:
+            process.dispatcher = allowed[self._dealt % len(allowed)]
+            self._dealt += 1
+        self._call_an_idle_core(process.dispatcher)
+
+    def place_again(self, process: Process) -> None:
+        """Choose the queue of a task that wakes up."""
+        if len(self.queues) == 1:
+            return
+        allowed, was = self._allowed(process), process.dispatcher
+        if was is None or was not in allowed:
+            process.dispatcher = min(allowed, key=_load)
+        elif self.how.placement == "least" and _load(was):
+            idle = next((queue for queue in allowed if not _load(queue)), was)
+            process.dispatcher = idle
+        if process.dispatcher is not None:
+            self._call_an_idle_core(process.dispatcher)
+
+    def steal(self, thief: Dispatcher) -> None:
+        """Give a core that has nothing to do the first task that it may have of the longest queue."""
+        if thief.running == len(thief.slots):
+            return
+        for victim in sorted(self.queues, key=lambda queue: -len(queue.ready)):
+            if victim.ready and victim is not thief and self._take(thief, victim, "was idle"):
+                return
+
+    def _peek(self) -> None:
+        for thief in self.queues:
+            if not thief.ready:
+                others = [queue for queue in self.queues if queue is not thief]
+                self._take(thief, self.lots.choice(others), "had an empty queue")
+
+    def _even_out(self) -> None:
+        for _ in range(sum(len(queue.ready) for queue in self.queues)):
+            longest, shortest = max(self.queues, key=_load), min(self.queues, key=_load)
+            if _load(longest) - _load(shortest) < 2 or not self._take(shortest, longest, "had less to do"):
+                return
+
+    def _take(self, thief: Dispatcher, victim: Dispatcher, why: str) -> bool:
+        task = victim.first_for(thief.slots[0]) if victim.ready else None
+        if task is None:
+            return False
+        process: Process = task  # type: ignore[assignment]  # tasks on cores are processes
+        victim.withdraw(process)
+        process.dispatcher = thief
+        to, origin = thief.slots[0].cpu, victim.slots[0].cpu
+        self.emit(ev.Migrate(self.sim.now, to, process.pid, f"cpu {to} {why}", origin=origin))
+        thief.admit(process, Why.CHANGED, to)
+        return True
+
+    def _allowed(self, process: Process) -> list[Dispatcher]:
+        if process.affinity is None or len(self.queues) == 1:
+            return self.queues
+        return [queue for queue in self.queues if queue.slots[0].cpu in process.affinity]
+
+    def _call_an_idle_core(self, busy: Dispatcher) -> None:
+        """Let an idle core look for work, now that `busy` gets more than it can do at once."""
+        if self.how.steal and _load(busy):
+            idle = next((queue for queue in self.queues if not _load(queue)), None)
+            if idle is not None:
+                idle.processor.request(idle)
+
+
+def _load(queue: Dispatcher) -> int:
+    return len(queue.ready) + queue.running

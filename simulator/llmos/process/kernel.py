@@ -1,0 +1,262 @@
+"""The kernel: processes are born, make system calls, wait, wake up and die.
+
+- A program is advanced from call to call. `Compute` is work for the core; every other call enters the
+  kernel, takes its cost, and then has its effect: a function of `llmos.process.syscalls`, one per kind
+  of call.
+- While a call lasts its task cannot be preempted.
+- Who is blocked knows how to be taken out of what it waits for (`Process.unblock`), for signals.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from llmos.errors import PolicyError
+from llmos.process import periodic, syscalls
+from llmos.process.program import Compute, EndJob, Exit, Work
+from llmos.sched.base import Why
+from llmos.trace import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from llmos.costs.model import CostModel
+    from llmos.engine.simulation import Simulation
+    from llmos.process.balance import Balance
+    from llmos.process.cores import Core, Cores
+    from llmos.process.dispatcher import Dispatcher
+    from llmos.process.program import Call, Program
+    from llmos.process.sync import Shared
+    from llmos.process.task import Process
+    from llmos.storage.device import Device
+    from llmos.trace.log import Log
+
+ZERO_TIME_CALLS = 10_000
+"""So many calls in a row that take no time are a bug in the program."""
+
+
+class Kernel:
+    """All processes of a machine, and what they share."""
+
+    def __init__(
+        self,
+        sim: Simulation,
+        log: Log,
+        cores: Cores,
+        balance: Balance,
+        *,
+        devices: Mapping[str, Device],
+        shared: Mapping[str, Shared],
+        cost_model: CostModel | None,
+        next_pid: Callable[[], int],
+        most_in_group: Mapping[str, int],
+    ) -> None:
+        self.sim = sim
+        self.emit = log.emit
+        self.cores = cores
+        self.balance = balance
+        self.order = cores.order
+        self.costs = cores.costs
+        self.rules = cores.rules
+        self.devices = devices
+        self.shared = shared
+        """Mutexes, semaphores, conditions, pipes and mailboxes, by name."""
+        self.cost_model = cost_model
+        self.next_pid = next_pid
+        self.most_in_group = most_in_group
+        """How many processes a cgroup may have, where that is limited."""
+        self.processes: dict[int, Process] = {}
+        self.unfinished = 0
+        self.in_group: Counter[str] = Counter()
+        """Living processes of each cgroup."""
+        cores.proceed = self.proceed
+
+    @property
+    def dispatchers(self) -> Sequence[Dispatcher]:
+        """All ready queues."""
+        return self.cores.dispatchers
+
+    # --- life of a process --------------------------------------------------------------------------
+
+    def arrive(self, process: Process, cpu: int = 0) -> None:
+        """Create `process` now, on the word of core `cpu`: it becomes ready."""
+        now = self.sim.now
+        process.arrival_ns = now
+        self.processes[process.pid] = process
+        self.unfinished += 1
+        self.in_group[process.group] += 1
+        if process.relative_deadline_ns is not None and process.period is None:
+            process.deadline_ns = now + process.relative_deadline_ns
+        self.emit(
+            ev.Arrive(
+                now,
+                task=process.pid,
+                name=process.name,
+                parent=process.parent.pid if process.parent else -1,
+                priority=process.priority,
+                tickets=process.tickets,
+                client=process.client,
+                deadline=-1 if process.deadline_ns is None else process.deadline_ns,
+                nice=process.nice,
+                group=process.group,
+            )
+        )
+        periodic.begin(self, process)
+        self.fetch(process, None)
+        self.balance.place(process)
+        self.ready(process, Why.ARRIVAL, cpu)
+
+    def ready(self, process: Process, why: Why, cpu: int) -> None:
+        """Put `process` into the ready queue of its dispatcher."""
+        if process.dispatcher is None:
+            raise RuntimeError(f"{process.name} has no ready queue")  # a bug in llmos
+        process.dispatcher.admit(process, why, cpu)
+        self.cores.stir()
+
+    def block(
+        self, core: Core, process: Process, on: str, reason: str, unblock: Callable[[], None] | None
+    ) -> None:
+        """Take `process` off its core until `wake`; `unblock` cuts its wait short (None: it cannot be)."""
+        process.blocked = True
+        process.unblock = unblock
+        self.emit(ev.Block(self.sim.now, core.cpu, process.pid, reason, on))
+        core.dispatcher.remove(core, Why.BLOCKED)
+
+    def wake(self, process: Process, reason: str, result: object = None) -> None:
+        """Make a blocked process ready; `result` is what its call returns."""
+        process.unblock = None
+        if process.stopped:
+            process.missed_wake = (reason, result)
+            return
+        self.fetch(process, result)
+        self.get_ready(process, reason)
+
+    def get_ready(self, process: Process, reason: str) -> None:
+        """Make a blocked process ready whose next call is known already."""
+        process.blocked = False
+        cpu = max(0, process.cpu)
+        self.emit(ev.Wake(self.sim.now, cpu, process.pid, reason))
+        self.balance.place_again(process)
+        self.ready(process, Why.WAKEUP, cpu)
+
+    def exit(self, core: Core, process: Process, reason: str) -> None:
+        """Let `process` terminate; its parent hears of it, its children are nobody's."""
+        periodic.meet_deadline(self, process)
+        process.gone = True
+        if core.cache:
+            core.cache.forget(process)
+        self.emit(ev.Exit(self.sim.now, core.cpu, process.pid, reason))
+        core.dispatcher.remove(core, Why.EXITED)
+        self.unfinished -= 1
+        self.in_group[process.group] -= 1
+        for pid in (*process.children, *process.zombies):
+            self.processes[pid].parent = None
+        parent = process.parent
+        if parent is None:
+            return
+        parent.children.discard(process.pid)
+        parent.zombies.append(process.pid)
+        syscalls.child_died(self, core, parent, process)
+
+    def change(self, process: Process, alter: Callable[[], None], reason: str) -> None:
+        """Change what the policy knows of `process`, in whatever state that is."""
+        if process.dispatcher is None or process.gone:
+            return
+        process.dispatcher.change(process, alter, reason)
+        cpu = max(0, process.cpu)
+        self.emit(
+            ev.Change(self.sim.now, cpu, process.pid, reason, priority=process.priority, nice=process.nice)
+        )
+
+    # --- programs -----------------------------------------------------------------------------------
+
+    def fetch(self, process: Process, result: object) -> None:
+        """Advance the program to its next call; the value of the last one is `result`."""
+        call = Exit() if process.doomed else self._next_call(process, result)
+        if isinstance(call, Work):
+            if self.cost_model is None:
+                raise self.bad_program(process, "it needs a cost profile; set `profile` in the scenario")
+            call = Compute(self.cost_model.predict(call.op).ns * call.count)
+        process.call = call
+        process.remaining = process.burst = call.ns if isinstance(call, Compute) else 0
+
+    def _next_call(self, process: Process, result: object) -> Call:
+        try:
+            return process.program.send(result)
+        except StopIteration:
+            pass
+        except Exception as error:
+            name = type(error).__name__
+            raise self.bad_program(process, f"its program failed: {name}: {error}") from error
+        if not process.interrupted:
+            return Exit()
+        below = process.interrupted.pop()  # a signal handler is done
+        process.program = below.program
+        if below.waited or below.call is None:
+            return self._next_call(process, -1)
+        if isinstance(below.call, Compute):
+            return Compute(below.remaining)
+        return below.call
+
+    def proceed(self, core: Core, process: Process) -> None:
+        """Go on with the program of the core's task until it computes, leaves the core or takes time."""
+        for _ in range(ZERO_TIME_CALLS):
+            call = process.call
+            if isinstance(call, Compute):
+                if process.remaining:
+                    if core.quantum_left is not None and core.quantum_left <= 0:
+                        self.cores.timer(core)
+                    else:
+                        self.cores.resume(core)
+                    return
+                self.fetch(process, None)
+                continue
+            name = type(call).__name__.lower()
+            cost = self.costs.completion_ns if isinstance(call, EndJob) else self.costs.syscall_ns
+            self.emit(ev.Syscall(self.sim.now, core.cpu, process.pid, name=name, cost_ns=cost))
+            if cost:
+                self.cores.in_kernel(core, cost, partial(self._after_syscall, core, process, call, cost))
+                return
+            if not self._perform(core, process, call):
+                return
+        raise self.bad_program(process, f"it made {ZERO_TIME_CALLS:,} calls without spending any time")
+
+    def _after_syscall(self, core: Core, process: Process, call: Call | None, cost: int) -> None:
+        self.cores.serve(core, cost)
+        if self._perform(core, process, call):
+            self.proceed(core, process)
+
+    def _perform(self, core: Core, process: Process, call: Call | None) -> bool:
+        """Let a system call take effect; return whether the task is still on the core."""
+        if process.doomed:
+            call = Exit()
+        effect = syscalls.EFFECTS.get(type(call))
+        if effect is None:
+            raise self.bad_program(process, f"it yielded {call!r:.80}, which is no system call")
+        return effect(self, core, process, call)
+
+    def run_program(self, process: Process, make: Callable[[], Program]) -> Program:
+        """Make the generator of a program; what it lacks is the program's fault."""
+        try:
+            program = make()
+            program.send  # noqa: B018  # is it a generator?
+        except Exception as error:
+            raise self.bad_program(process, f"{make!r:.80} is no program: {error}") from error
+        return program
+
+    # --- the end ------------------------------------------------------------------------------------
+
+    def blocked(self, most: int = 5) -> list[str]:
+        """Name tasks that are blocked, and on what; at most `most` of them."""
+        waiting = (p for p in self.processes.values() if p.blocked)
+        return [
+            f"{p.name} ({'stopped' if p.stopped else type(p.call).__name__.lower()})"
+            for p in islice(waiting, most)
+        ]
+
+    def bad_program(self, process: Process, message: str) -> PolicyError:
+        """Return the error that blames the program of `process`."""
+        return PolicyError(f"task {process.name}: {message}", time_ns=self.sim.now)
