@@ -56,8 +56,8 @@ def build(
 
     def policy(own: Choice, world: World) -> PolicySpec | None:
         if scheduler is None:
-            return policy_of(scenario, own, world, (world, "scheduler"), findings)
-        return policy_of(scenario, scheduler, world, ("scheduler",), asked, folder)
+            return policy_of(scenario, own, world, (world, "scheduler"), findings, seed=seed)
+        return policy_of(scenario, scheduler, world, ("scheduler",), asked, folder, seed=seed)
 
     cpu, engine = _cpu(scenario, policy), _engine(scenario, policy, costs, findings)
     findings.problems += asked.problems
@@ -104,14 +104,16 @@ def policy_of(
     path: positions.Path,
     findings: Findings,
     folder: Path | None = None,
+    *,
+    seed: int = 0,
 ) -> PolicySpec | None:
     """The policy that `choice`, which stands at `path`, means in `world`; None if it has problems.
 
-    Its files are in `folder`, if not in the scenario's own.
+    Its files are in `folder`, if not in the scenario's own. `seed` is the run's, for policies that draw.
     """
     folder = scenario.folder if folder is None else folder
     try:
-        return policies.policy_spec(choice, world, folder=folder, tick_ns=scenario.model.tick)
+        return policies.policy_spec(choice, world, folder=folder, tick_ns=scenario.model.tick, seed=seed)
     except ScenarioError as error:
         findings.add_error(path, error)
         return None

@@ -6,6 +6,7 @@
 - A `Service` that is left out in an engine keeps its number of slices: 10 ms become 32 tokens.
 - On a command line a choice is one text: "rr quantum=5 ms", "mlfq quantum=[5 ms, 10 ms, 20 ms]";
   `parse_choice` reads it and `label` writes it.
+- A `Dice` parameter is no choice of anybody's: it gets the run's random stream "scheduler".
 - `describe` reads a policy's docstring: summary, lesson, parameters, source.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -22,16 +23,17 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 from llmos import plugins
+from llmos.engine.streams import stream
 from llmos.errors import LlmosError, Problem, ScenarioError, did_you_mean
 from llmos.scenario import units
 from llmos.scenario.machine import PolicySpec
 from llmos.scenario.units import UnfitError
-from llmos.sched.base import SLICE, Duration, Scheduler, Service, duration
+from llmos.sched.base import SLICE, Dice, Duration, Scheduler, Service, duration
 
 World = Literal["cpu", "engine"]
 WORLDS: Final = ("cpu", "engine")
 SLICE_TOKENS: Final = 32
-LARGEST_NUMBER: Final = 100_000
+LARGEST_NUMBER: Final = 1_000_000
 
 PACKAGE: Final = "llmos.sched"
 
@@ -67,11 +69,16 @@ def names() -> list[str]:
 
 
 def policy_spec(
-    value: str | Mapping[str, Any], world: World, *, folder: Path = Path(), tick_ns: int | None = None
+    value: str | Mapping[str, Any],
+    world: World,
+    *,
+    folder: Path = Path(),
+    tick_ns: int | None = None,
+    seed: int = 0,
 ) -> PolicySpec:
     """The policy that `value` means: a name, a text as on the command line, or a table with `policy`.
 
-    `folder` is where path.py starts; `tick_ns` is what a bare number of time means.
+    `folder` is where path.py starts; `tick_ns` is what a bare number of time means; `seed` is the run's.
     Raises ScenarioError with all its problems; their keys are the parameters' names.
     """
     choice = parse_choice(value) if isinstance(value, str) else dict(value)
@@ -83,9 +90,14 @@ def policy_spec(
         raise ScenarioError([Problem(message, key="policy", hint=error.hint)]) from error
     given = {name: v for name, v in choice.items() if name != "policy"}
     arguments = _arguments(cls, given, world, tick_ns)
-    _try(cls, arguments)
+
+    def make() -> Scheduler:
+        dice = [name for name, (_, hint) in _signature(cls).items() if hint == Dice]
+        return cls(**copy.deepcopy(arguments), **{name: stream(seed, "scheduler") for name in dice})
+
+    _try(make, arguments)
     here = {k: v.get(world) if _by_world(v) else v for k, v in choice.items()}
-    return PolicySpec(name=label(here), make=lambda: cls(**copy.deepcopy(arguments)))
+    return PolicySpec(name=label(here), make=make)
 
 
 def parse_choice(text: str) -> dict[str, Any]:
@@ -128,7 +140,12 @@ def describe(name: str) -> PolicyInfo:
 
 
 def _parameters(cls: type[Scheduler]) -> dict[str, tuple[inspect.Parameter, Any]]:
-    """The parameters of `cls`, each with its annotation (Any if it has none or it cannot be read)."""
+    """The parameters of `cls` that people give, each with its annotation."""
+    return {name: (p, hint) for name, (p, hint) in _signature(cls).items() if hint != Dice}
+
+
+def _signature(cls: type[Scheduler]) -> dict[str, tuple[inspect.Parameter, Any]]:
+    """All parameters of `cls`, each with its annotation (Any if it has none or it cannot be read)."""
     try:
         hints = get_type_hints(cls.__init__, include_extras=True)
     except Exception:  # noqa: BLE001  # whatever is wrong with a person's annotations, they are only hints
@@ -239,10 +256,10 @@ def _slices(default: Any) -> Any:
     return max(1, (default * SLICE_TOKENS + SLICE // 2) // SLICE)
 
 
-def _try(cls: type[Scheduler], arguments: dict[str, Any]) -> None:
+def _try(make: Callable[[], Scheduler], arguments: dict[str, Any]) -> None:
     """Make one, to see whether the policy itself takes the arguments."""
     try:
-        cls(**copy.deepcopy(arguments))
+        make()
     except ValueError as error:
         name, _, rest = str(error).partition(": ")
         key, message = (name, rest) if name in arguments else ("", str(error))
@@ -296,6 +313,8 @@ def _type_in_words(hint: Any) -> str:
 def _default_in_words(default: Any, hint: Any) -> str:
     if default is inspect.Parameter.empty:
         return "required"
+    if default is None or default == []:
+        return "none"
     if isinstance(default, list):
         return ", ".join(_default_in_words(item, hint) for item in default)
     if isinstance(default, bool) or not isinstance(default, int):

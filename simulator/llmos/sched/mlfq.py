@@ -4,7 +4,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmos.sched.base import SLICE, Duration, Scheduler, Service, Task, Why
+from llmos.sched.base import SLICE, Duration, Scheduler, Service, Structure, Task, Why, per_level
+
+MOST_LEVELS = 1000
 
 
 @dataclass(slots=True)
@@ -53,10 +55,10 @@ class MLFQ(Scheduler):
         io_bump: bool = False,  # noqa: FBT001, FBT002
         skip_join: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
-        if levels < 1:
-            raise ValueError(f"levels: there must be at least 1, not {levels}")
-        self._quantum = _per_level(quantum, levels, "quantum")
-        self._allotment = _per_level(allotment, levels, "allotment")
+        if not 1 <= levels <= MOST_LEVELS:
+            raise ValueError(f"levels: there must be 1 to {MOST_LEVELS:,}, not {levels:,}")
+        self._quantum = per_level(quantum, levels, "quantum")
+        self._allotment = per_level(allotment, levels, "allotment")
         self._boost = boost
         self._stay_after_io = stay_after_io
         self._io_bump = io_bump
@@ -122,9 +124,18 @@ class MLFQ(Scheduler):
             self._refill(account, level=0)
         return "priority boost"
 
+    def withdraw(self, task: Task, now: int) -> None:
+        self._queues[self._accounts[task.pid].level].remove(task)  # its account stays, if it comes back
+
     def reason(self, task: Task, now: int) -> str:
         account = self._accounts[task.pid]
         return f"highest level, {account.level}, with {task.amount(account.left)} of its quantum left"
+
+    def show(self, now: int) -> Structure:
+        return {
+            f"level {level}": [(task, f"{task.amount(self._accounts[task.pid].left)} left") for task in queue]
+            for level, queue in enumerate(self._queues)
+        }
 
     def _bumped(self, queue: deque[Task]) -> int:
         """Count the tasks at the front of `queue` that came back from I/O ahead of a running one."""
@@ -150,12 +161,3 @@ class MLFQ(Scheduler):
             account.left = self._quantum[account.level]
         else:
             self._refill(account, min(account.level + 1, len(self._queues) - 1))
-
-
-def _per_level(value: int | list[int], levels: int, name: str) -> list[int]:
-    values = value if isinstance(value, list) else [value] * levels
-    if len(values) != levels:
-        raise ValueError(f"{name}: {len(values)} values for {levels} levels; give one, or one per level")
-    if min(values) < 1:
-        raise ValueError(f"{name}: it must be at least 1 in every level")
-    return values

@@ -1,10 +1,10 @@
 """Fixed priorities, with aging."""
 
 from collections.abc import Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 
-from llmos.sched.base import Duration, Scheduler, Task, Why
+from llmos.sched.base import Duration, Scheduler, Structure, Task, Why
 
 
 class Priority(Scheduler):
@@ -65,9 +65,22 @@ class Priority(Scheduler):
     def tick(self, now: int) -> str:
         return "aging"
 
+    def withdraw(self, task: Task, now: int) -> None:
+        self._ready = [entry for entry in self._ready if entry[-1] is not task]
+        heapify(self._ready)
+
     def reason(self, task: Task, now: int) -> str:
-        climbed = task.priority - self._running.get(task.pid, task.priority * self._step) / self._step
-        return f"priority {task.priority}" + (f", aged by {climbed:.1f} levels" if climbed else "")
+        return self._words(task, self._running.get(task.pid, task.priority * self._step))
+
+    def show(self, now: int) -> Structure:
+        clock = self._clock(now)
+        return {"": [(task, self._words(task, key - clock)) for key, _, task in sorted(self._ready)]}
+
+    def _words(self, task: Task, level: int) -> str:
+        """Write the priority of `task`, which has climbed to `level` (in steps)."""
+        climbed = task.priority * self._step - level
+        aged = f", aged by {climbed / self._step:.1f} levels" if climbed else ""
+        return f"priority {task.priority}{aged}"
 
     def _clock(self, now: int) -> int:
         return now if self._aging else 0

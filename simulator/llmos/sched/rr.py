@@ -1,11 +1,9 @@
 """Round robin."""
 
-from collections import deque
-
-from llmos.sched.base import SLICE, Scheduler, Service, Task, Why
+from llmos.sched.base import SLICE, Queue, Service, Task
 
 
-class RoundRobin(Scheduler):
+class RoundRobin(Queue):
     """Round robin: everybody in turn, for one quantum each, then to the tail of the queue.
 
     A task waits at most one round before it first runs, so response is good; but tasks of equal
@@ -19,17 +17,8 @@ class RoundRobin(Scheduler):
     """
 
     def __init__(self, quantum: Service = SLICE) -> None:
+        super().__init__()
         self._quantum = quantum
-        self._ready: deque[Task] = deque()
-
-    def enqueue(self, task: Task, why: Why, now: int) -> None:
-        if why is Why.PREEMPTED:
-            self._ready.appendleft(task)
-        else:
-            self._ready.append(task)
-
-    def pick(self, now: int) -> Task | None:
-        return self._ready.popleft() if self._ready else None
 
     def quantum(self, task: Task, now: int) -> int:
         return self._quantum
