@@ -19,7 +19,8 @@ from plot.figures import compared
 
 from llmos.errors import LlmosError
 from llmos.plot import cdf, comparison, gantt, save
-from llmos.plot.page import page, shorten, style, width_of, wrap
+from llmos.plot.page import page, style
+from llmos.plot.texts import shorten, width_of, wrap
 from llmos.sched.rr import RoundRobin
 
 
@@ -151,13 +152,13 @@ def test_what_does_not_fit_is_cut_where_it_says_least():
 @given(st.lists(st.text("abc def", min_size=1), max_size=30))
 def test_wrapped_lines_hold_all_words_in_order(words):
     text = " ".join(words)
-    lines = wrap(text, 2.0, 9.0, most=100)
+    lines = wrap(text, 2.0, 9.0, 100)
     assert all(width_of(line, 9.0) <= 2.0 for line in lines)
     if not any("…" in line for line in lines):
         assert " ".join(lines).split() == text.split()
 
 
 def test_too_many_lines_end_in_an_ellipsis():
-    lines = wrap("word " * 100, 2.0, 9.0, most=2)
+    lines = wrap("word " * 100, 2.0, 9.0, 2)
     assert len(lines) == 2
     assert lines[1].endswith("…")

@@ -20,21 +20,9 @@ from matplotlib.patheffects import withStroke
 
 from llmos.errors import LlmosError, did_you_mean
 from llmos.plot.looks import INK, QUIET, WHITE, look
-from llmos.plot.page import (
-    BODY,
-    BODY_WIDTH,
-    HEADING,
-    SMALL,
-    Page,
-    clean,
-    line,
-    nothing,
-    page,
-    shorten,
-    style,
-    width_of,
-)
-from llmos.plot.words import WORLDS, Unit, Wording, is_metric, number, seeds, wording
+from llmos.plot.page import BODY_WIDTH, Page, nothing, page, style
+from llmos.plot.texts import BODY, HEADING, SMALL, clean, line, shorten, width_of
+from llmos.plot.words import WORLDS, Unit, Wording, caption, is_metric, number, wording
 from llmos.scenario.compare import Comparison, Estimate, estimate
 
 DEFAULT = {
@@ -69,23 +57,25 @@ def comparison(comparison: Comparison, metrics: Sequence[str] | None = None) -> 
     Raises LlmosError when there is no such metric; the message names those that there are.
     """
     there = {name: None for column in comparison.columns for name in column.values}
-    about = " · ".join(filter(None, [_scenario(comparison.scenario), seeds(comparison.seeds)]))
-    costs = f"Costs: {comparison.profile}" if comparison.profile else ""
     if not there:
-        why = "Nothing to show: no scheduler has a result to compare."
-        return nothing(comparison.question, [about, costs], why)
+        return _nothing(comparison, "no scheduler has a result to compare.")
     chosen = _chosen(there, metrics)
     if not chosen:
-        why = f"Nothing to show: there are results, but none of the usual ones. Ask for {', '.join(there)}."
-        return nothing(comparison.question, [about, costs], why)
+        return _nothing(
+            comparison, f"there are results, but none of the usual ones. Ask for {', '.join(there)}."
+        )
     rows = [_panels(comparison, row) for row in _rows(chosen)]
     with style():
-        sheet = _draw(comparison, rows, [_legend(about, rows), costs])
+        sheet = _draw(comparison, rows, _caption(comparison, *_remarks(rows)))
     return sheet.figure
 
 
-def _scenario(name: str) -> str:
-    return f"Scenario {name}" if name else ""
+def _caption(comparison: Comparison, *remarks: str) -> list[str]:
+    return caption(comparison.scenario, comparison.seeds, "", comparison.profile, *remarks)
+
+
+def _nothing(comparison: Comparison, why: str) -> Figure:
+    return nothing(comparison.question, _caption(comparison), f"Nothing to show: {why}")
 
 
 def _chosen(there: dict[str, None], metrics: Sequence[str] | None) -> list[str]:
@@ -125,14 +115,14 @@ def best(answers: Answers, better: str) -> set[int]:
     return first if better and len(first) < len(means) else set()
 
 
-def _legend(about: str, rows: Sequence[Sequence[_Panel]]) -> str:
+def _remarks(rows: Sequence[Sequence[_Panel]]) -> list[str]:
+    """Return what the caption says about bars, whiskers and bold numbers."""
     panels = [panel for row in rows for panel in row]
     several = any(a and a.half_width is not None for panel in panels for a in panel.answers)
-    bold = any(best(panel.answers, panel.words.better) for panel in panels)
-    parts = [about, "bar: mean over the seeds, whisker: its 95 % confidence interval" if several else ""]
-    if bold:
-        parts.append("bold: the best mean" if several else "bold: the best")
-    return " · ".join(filter(None, parts))
+    out = ["bar: mean over the seeds, whisker: its 95 % confidence interval"] if several else []
+    if any(best(panel.answers, panel.words.better) for panel in panels):
+        out.append("bold: the best mean" if several else "bold: the best")
+    return out
 
 
 # --- drawing ------------------------------------------------------------------------------------------

@@ -10,31 +10,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import isfinite
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from llmos.errors import LlmosError, did_you_mean
 from llmos.plot.labels import name_lines
 from llmos.plot.looks import QUIET, RULE, Look, look
-from llmos.plot.page import (
-    BODY,
-    BODY_WIDTH,
-    HEADING,
-    SMALL,
-    line,
-    nothing,
-    page,
-    shorten,
-    style,
-)
-from llmos.plot.words import MEMBERS, WORLDS, Unit, counted, duration, name_of, number, seeds, time_unit
+from llmos.plot.page import BODY_WIDTH, HEAD, head, nothing, page, round_numbers, style
+from llmos.plot.texts import BODY, shorten
+from llmos.plot.words import MEMBERS, WORLDS, Unit, caption, counted, duration, name_of, number, time_unit
 from llmos.scenario.compare import Comparison
 from llmos.trace.metrics import QUANTITIES, samples
 from llmos.trace.state import State
@@ -66,7 +58,8 @@ class _Source:
     """What both kinds of input come down to."""
 
     title: str
-    caption: tuple[str, str]
+    caption: Callable[..., list[str]]
+    """Takes remarks."""
     samples: list[tuple[str, dict[str, list[float]]]]
     """Scheduler -> "cpu.response" -> samples."""
 
@@ -85,7 +78,7 @@ def cdf(runs: Comparison | Mapping[str, State], quantity: str = "turnaround") ->
     panels = {name: curves for name in names if (curves := _curves(source, name))}
     if not panels:
         wanted = " or ".join(name_of(n.partition(".")[2], n.partition(".")[0]).lower() for n in names)
-        return nothing(source.title, source.caption, f"Nothing to show: no run has a {wanted}.")
+        return nothing(source.title, source.caption(), f"Nothing to show: no run has a {wanted}.")
     with style():
         return _draw(source, panels)
 
@@ -103,34 +96,24 @@ def _names(quantity: str) -> list[str]:
 
 
 def _from_comparison(comparison: Comparison) -> _Source:
-    about = f"Scenario {comparison.scenario}" if comparison.scenario else ""
     return _Source(
         comparison.question or comparison.scenario,
-        (" · ".join(filter(None, [about, seeds(comparison.seeds)])), _costs(comparison.profile)),
+        partial(caption, comparison.scenario, comparison.seeds, "", comparison.profile),
         [(column.scheduler, column.samples) for column in comparison.columns],
     )
 
 
 def _from_states(states: Mapping[str, State], names: Sequence[str]) -> _Source:
     headers = [state.header for state in states.values()]
-    scenarios = ", ".join(dict.fromkeys(h.scenario for h in headers if h.scenario))
-    conventions = ", ".join(dict.fromkeys(h.convention for h in headers if h.convention))
-    about = [
-        f"Scenario {scenarios}" if scenarios else "",
-        seeds([h.seed for h in headers]),
-        f"convention {conventions}" if conventions else "",
-    ]
-    title = next((h.question for h in headers if h.question), scenarios)
-    profiles = ", ".join(dict.fromkeys(h.profile for h in headers if h.profile))
+    scenarios, conventions, profiles = (
+        ", ".join(dict.fromkeys(filter(None, words)))
+        for words in zip(*((h.scenario, h.convention, h.profile) for h in headers), strict=True)
+    )
     return _Source(
-        title,
-        (" · ".join(filter(None, about)), _costs(profiles)),
+        next((h.question for h in headers if h.question), scenarios),
+        partial(caption, scenarios, [h.seed for h in headers], conventions, profiles),
         [(name, {n: samples(s, *n.split(".")) for n in names}) for name, s in states.items()],
     )
-
-
-def _costs(profile: str) -> str:
-    return f"Costs: {profile}" if profile else ""
 
 
 def _curves(source: _Source, quantity: str) -> list[_Curve]:
@@ -151,21 +134,19 @@ def _curves(source: _Source, quantity: str) -> list[_Curve]:
 
 
 def _draw(source: _Source, panels: Mapping[str, list[_Curve]]) -> Figure:
-    about, costs = source.caption
     logarithmic = {name: _is_log(curves) for name, curves in panels.items()}
     zeros = any(logarithmic[n] and c.values[0] < _left(panels[n]) for n in panels for c in panels[n])
     note = "the left end of an axis holds all that is smaller, zeros too" if zeros else ""
-    head = line(HEADING) + line(SMALL) + 0.1
-    sheet = page(source.title, [" · ".join(filter(None, [about, note])), costs], head + HEIGHT + 0.42)
+    sheet = page(source.title, source.caption(note), HEAD + HEIGHT + 0.42)
     width = (BODY_WIDTH - LEFT - BETWEEN * (len(panels) - 1) - 0.1) / len(panels)
     paper = sheet.paper()
     for i, (name, curves) in enumerate(panels.items()):
         world, _, quantity = name.partition(".")
         x = LEFT + i * (width + BETWEEN)
-        title = f"{name_of(quantity, world)} of {WORLDS[world]}"
-        paper.text(x, 0, shorten(title, width, HEADING, bold=True), size=HEADING, weight="bold", va="top")
-        paper.text(x, line(HEADING), _small_print(curves, world), size=SMALL, color=QUIET, va="top")
-        ax = sheet.axes(x, head, width, HEIGHT)
+        head(
+            paper, x, 0, width, f"{name_of(quantity, world)} of {WORLDS[world]}", _small_print(curves, world)
+        )
+        ax = sheet.axes(x, HEAD, width, HEIGHT)
         ax.set_label(name)
         ax.set_ylabel(f"share of {MEMBERS[world]}", color=QUIET)
         _panel(ax, curves, timed=bool(QUANTITIES[quantity][1]), logarithmic=logarithmic[name])
@@ -207,9 +188,7 @@ def _panel(ax: Axes, curves: Sequence[_Curve], *, timed: bool, logarithmic: bool
         unit = time_unit(longest) if timed else Unit("", 1)
         lowest = min(0.0, *(float(c.values[0]) for c in curves), 0.0)
         ax.set_xlim(lowest / unit.size, (longest or 1.0) / unit.size * 1.04)
-        ax.xaxis.set_major_locator(MaxNLocator(6))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
+        round_numbers(ax.xaxis, 6)
         ax.set_xlabel(unit.name)
     ax.set_ylim(0, 1.02)
     shares = [0, 0.25, 0.5, 0.75, 0.9, 1]

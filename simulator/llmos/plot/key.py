@@ -17,7 +17,8 @@ from matplotlib.path import Path
 
 from llmos.plot.layout import LEFT, MOST_IN_KEY, Chart
 from llmos.plot.looks import IDLE, INK, KERNEL, Look, look
-from llmos.plot.page import BODY_WIDTH, SMALL, line, shorten, width_of
+from llmos.plot.page import BODY_WIDTH
+from llmos.plot.texts import SMALL, line, shorten, width_of
 from llmos.trace.state import Mode
 
 CUT = MarkerStyle(Path([(0, -0.5), (0, 0.5), (-0.9, 0), (0, -0.5)], closed=True))

@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from llmos.plot.looks import WHITE
-from llmos.plot.page import BODY, POINTS, line, width_of
+from llmos.plot.texts import BODY, POINTS, line, width_of
 
 Points = NDArray[np.float64]
 Boxes = NDArray[np.float64]

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from llmos.plot.looks import COLOURS, Look, look
-from llmos.plot.page import BODY_WIDTH, HEADING, line
+from llmos.plot.page import BODY_WIDTH
 from llmos.plot.spans import Marks, pack
+from llmos.plot.texts import HEADING, line
 from llmos.plot.words import WORLDS, counted, time_unit
 from llmos.trace.metrics import WORLDS as WORLD_OF
 from llmos.trace.state import Mode, ProcessorState, Span, State, TaskState

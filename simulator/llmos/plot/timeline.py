@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from llmos.plot import key
 from llmos.plot.layout import (
@@ -39,21 +38,10 @@ from llmos.plot.layout import (
     Row,
 )
 from llmos.plot.looks import COLOURS, IDLE, INK, KERNEL, QUIET, WHITE, look, rgb
-from llmos.plot.page import (
-    BODY_WIDTH,
-    HEADING,
-    POINTS,
-    SMALL,
-    clean,
-    line,
-    nothing,
-    page,
-    shorten,
-    style,
-    width_of,
-)
+from llmos.plot.page import BODY_WIDTH, nothing, page, round_numbers, style
 from llmos.plot.spans import Array, level, marks, shares
-from llmos.plot.words import counted, duration, seeds
+from llmos.plot.texts import HEADING, POINTS, SMALL, clean, line, shorten, width_of
+from llmos.plot.words import caption_of, counted, duration
 from llmos.trace.events import Event
 from llmos.trace.metrics import WORLDS as WORLD_OF
 from llmos.trace.state import Mode, ProcessorState, Span, State, TaskState
@@ -73,19 +61,14 @@ def gantt(state: State, events: Iterable[Event] = ()) -> Figure:
     state: one that has kept its spans (`State(keep_spans=True)`).
     events: the log that the state was folded from; it adds preemptions and kernel work.
     """
-    header = state.header
-    about = [
-        f"Scenario {header.scenario}" if header.scenario else "",
-        seeds([header.seed]),
-        f"convention {header.convention}" if header.convention else "",
-    ]
-    title = header.question or header.scenario
-    costs = f"Costs: {header.profile}" if header.profile else ""
     if not state.spans:
-        return nothing(title, [" · ".join(filter(None, about)), costs], _why_nothing(state))
-    chart = Chart(state, marks(events))
+        return nothing(_title(state), caption_of(state.header), _why_nothing(state))
     with style():
-        return _draw(chart, title, about, costs)
+        return _draw(Chart(state, marks(events)))
+
+
+def _title(state: State) -> str:
+    return state.header.question or state.header.scenario
 
 
 def _why_nothing(state: State) -> str:
@@ -96,22 +79,21 @@ def _why_nothing(state: State) -> str:
     return f"Nothing to show: in {duration(state.now)} no task has run."
 
 
-def _draw(chart: Chart, title: str, about: Sequence[str], costs: str) -> Figure:
-    labels = _labels(chart)
+def _draw(chart: Chart) -> Figure:
+    labels = _labels(chart)  # First of all: what has its name above needs no place in the key.
     lines = key.flow(key.entries(chart))
     below = chart.parts[-1].top + chart.parts[-1].height
-    caption = [" · ".join(filter(None, [*about, *_remarks(chart)])), costs]
-    sheet = page(title, caption, below + 0.5 + len(lines) * key.LINE)
+    remarks = caption_of(chart.state.header, *_remarks(chart))
+    sheet = page(_title(chart.state), remarks, below + 0.5 + len(lines) * key.LINE)
     ax = sheet.axes(LEFT, 0, WIDE, below)
     ax.set_label("gantt")
     for part in chart.parts:
         _part(ax, chart, part)
-    for write in labels:
-        write(ax)
+    for label in labels:
+        ax.text(**label)
     ax.set(xlim=(0, chart.x(chart.state.now)), ylim=(below, 0), yticks=[])
     ax.spines["left"].set_visible(False)
-    ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
+    round_numbers(ax.xaxis, 8)
     ax.set_xlabel(f"time ({chart.unit.name})")
     key.draw(sheet.paper(), lines, below + 0.5)
     return sheet.figure
@@ -275,9 +257,9 @@ def _fold(ax: Axes, chart: Chart, row: Row) -> None:
     ax.imshow(colours[which], extent=extent, origin="lower", aspect="auto", interpolation="nearest", zorder=2)
 
 
-def _labels(chart: Chart) -> list[Callable[[Axes], object]]:
-    """Return how to write the tasks' names into their spans, where they fit; note who has one."""
-    out: list[Callable[[Axes], object]] = []
+def _labels(chart: Chart) -> list[dict[str, Any]]:
+    """Return the tasks' names for the spans in which they fit; note who has one."""
+    out: list[dict[str, Any]] = []
     for row in chart.rows:
         largest = min(SMALL, row.height * POINTS * 0.62)
         for span in row.spans if largest >= LEAST and not row.folded else ():
@@ -288,14 +270,10 @@ def _labels(chart: Chart) -> list[Callable[[Axes], object]]:
                 continue
             chart.named.add(span.pid)
             seen = chart.look(span.pid)
+            place = {"x": chart.x((span.start_ns + span.end_ns) / 2), "y": row.top + row.height / 2}
             ground = {"facecolor": seen.colour, "linewidth": 0, "pad": 1.0} if seen.hatch else None
-            x, y = chart.x((span.start_ns + span.end_ns) / 2), row.top + row.height / 2
-            out.append(
-                partial(
-                    Axes.text, x=x, y=y, s=name, size=size, color=seen.on_it, ha="center", va="center",
-                    zorder=3, bbox=ground,
-                )
-            )  # fmt: skip
+            label = {"s": name, "size": size, "color": seen.on_it, "ha": "center", "va": "center"}
+            out.append({**place, **label, "bbox": ground, "zorder": 3})
     return out
 
 

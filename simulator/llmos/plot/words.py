@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, isfinite, log10
 
+from llmos.trace.events import Run
+
 WORLDS = {"cpu": "CPU tasks", "llm": "LLM requests"}
 MEMBERS = {"cpu": "tasks", "llm": "requests"}
 STATISTICS = {"mean": "mean", "p50": "median", "p95": "95th percentile", "max": "longest"}
@@ -145,6 +147,22 @@ def ranges(numbers: Sequence[int]) -> str:
 def seeds(numbers: Sequence[int]) -> str:
     """Write which seeds: "seed 3", "seeds 0–4"."""
     return f"seed{'s' if len(set(numbers)) > 1 else ''} {ranges(numbers)}" if numbers else ""
+
+
+def caption(scenario: str, numbers: Sequence[int], convention: str, profile: str, *remarks: str) -> list[str]:
+    """Return what stands below a figure: what was run (with the seeds `numbers`), and with which costs."""
+    about = [
+        f"Scenario {scenario}" if scenario else "",
+        seeds(numbers),
+        f"convention {convention}" if convention else "",
+        *remarks,
+    ]
+    return [" · ".join(filter(None, about)), f"Costs: {profile}" if profile else ""]
+
+
+def caption_of(header: Run, *remarks: str) -> list[str]:
+    """Return what stands below a figure of one run."""
+    return caption(header.scenario, [header.seed], header.convention, header.profile, *remarks)
 
 
 def counted(n: int, one: str, many: str = "") -> str:
