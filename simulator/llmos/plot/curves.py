@@ -105,10 +105,9 @@ def _from_comparison(comparison: Comparison) -> _Source:
 
 def _from_states(states: Mapping[str, State], names: Sequence[str]) -> _Source:
     headers = [state.header for state in states.values()]
-    scenarios, conventions, profiles = (
-        ", ".join(dict.fromkeys(filter(None, words)))
-        for words in zip(*((h.scenario, h.convention, h.profile) for h in headers), strict=True)
-    )
+    scenarios = ", ".join(dict.fromkeys(h.scenario for h in headers if h.scenario))
+    conventions = ", ".join(dict.fromkeys(h.convention for h in headers if h.convention))
+    profiles = ", ".join(dict.fromkeys(h.profile for h in headers if h.profile))
     return _Source(
         next((h.question for h in headers if h.question), scenarios),
         partial(caption, scenarios, [h.seed for h in headers], conventions, profiles),
