@@ -14,7 +14,7 @@ from llmos.engine.streams import stream
 def test_alarms_fire_by_time_then_phase_then_order_of_arming():
     sim, fired = Simulation(), []
     for name, time, phase in [("d", 5, 1), ("c", 5, 0), ("e", 5, 1), ("a", 1, 9), ("b", 1, 9)]:
-        sim.at(time, phase, lambda alarm: fired.append(alarm.value), name)
+        sim.at(time, phase, fired.append, name)
     assert sim.run_until() is Stop.NOTHING_LEFT
     assert fired == list("abcde")
     assert (sim.now, sim.events) == (5, 5)
@@ -23,7 +23,7 @@ def test_alarms_fire_by_time_then_phase_then_order_of_arming():
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3), st.booleans())))
 def test_exactly_the_alarms_that_are_not_cancelled_fire(plan):
     sim, fired = Simulation(), []
-    alarms = [sim.at(t, phase, lambda a: fired.append(a.value), i) for i, (t, phase, _) in enumerate(plan)]
+    alarms = [sim.at(t, phase, fired.append, i) for i, (t, phase, _) in enumerate(plan)]
     for alarm, (_, _, cancelled) in zip(alarms, plan, strict=True):
         if cancelled:
             sim.cancel(alarm)
@@ -46,15 +46,15 @@ def test_simpys_own_processes_may_stand_beside_the_alarms():
             seen.append(("process", sim.now))
 
     sim.process(process())
-    sim.at(20, -1, lambda _: seen.append(("alarm", sim.now)))
+    sim.at(20, -1, lambda: seen.append(("alarm", sim.now)))
     assert sim.run_until() is Stop.NOTHING_LEFT
     assert seen == [("process", 10), ("alarm", 20), ("process", 20), ("process", 30)]
 
 
 def test_a_cancelled_alarm_does_not_move_the_clock():
     sim = Simulation()
-    sim.at(3, 0, lambda _: None)
-    sim.cancel(sim.at(1000, 0, lambda _: None))
+    sim.at(3, 0, lambda: None)
+    sim.cancel(sim.at(1000, 0, lambda: None))
     sim.run_until()
     assert sim.now == 3
 
@@ -62,10 +62,10 @@ def test_a_cancelled_alarm_does_not_move_the_clock():
 def test_limits():
     sim = Simulation()
 
-    def again(_alarm):
+    def again():
         sim.at(sim.now + 1, 0, again)
 
-    again(None)
+    again()
     assert sim.run_until(until_ns=10) is Stop.TIME_LIMIT
     assert (sim.now, sim.events) == (9, 9)  # what is due at the limit itself does not happen
     assert sim.run_until(max_events=20) is Stop.EVENT_LIMIT
@@ -73,13 +73,13 @@ def test_limits():
     pulses = []
     sim.run_until(max_events=50, every=10, pulse=lambda: pulses.append(sim.events))
     assert pulses == [30, 40, 50]
-    sim.at(sim.now, 0, lambda _: sim.stop())
+    sim.at(sim.now, 0, lambda: sim.stop())
     assert sim.run_until() is Stop.ASKED
 
 
 def test_an_alarm_cannot_be_set_in_the_past():
     sim = Simulation()
-    sim.at(5, 0, lambda _: sim.at(4, 0, lambda _: None))
+    sim.at(5, 0, lambda: sim.at(4, 0, lambda: None))
     with pytest.raises(ValueError, match="past"):
         sim.run_until()
 

@@ -1,7 +1,7 @@
 """The clock of a simulated machine, on top of simpy.
 
 - Time is an integer number of nanoseconds since the run began.
-- `at` arms an alarm; when it fires, its action runs with the alarm as argument.
+- `at` arms an alarm; when it fires, its action runs.
 - Alarms of one instant fire by phase, and inside a phase in the order in which they were armed.
   That is the whole tie rule: never the order of a dict or a set.
 - `run_until` ends at a time limit, at an event limit, when it is asked to stop, or when no alarm is
@@ -25,19 +25,16 @@ FOREVER: Final = 2**62
 
 
 class Alarm(Event):
-    """An event that fires once, at a set time, unless it is cancelled."""
+    """An action that runs once, at a set time, unless it is cancelled (then its `action` is None).
 
-    # Like simpy's own Timeout: an event that is triggered from birth and only waits for its time.
-    _ok = True
+    It is an event only by name, so that it can stand in simpy's queue: nobody waits for it.
+    """
 
-    def __init__(self, action: Callable[[Any], None], payload: object) -> None:
-        self.callbacks = [action]
-        self._value = payload
+    __slots__ = ("action", "arguments")
 
-    @property
-    def value(self) -> Any:
-        """What `at` was given for the action."""
-        return self._value
+    def __init__(self, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        self.action: Callable[..., None] | None = action
+        self.arguments = arguments
 
 
 class Stop(StrEnum):
@@ -61,18 +58,18 @@ class Simulation(simpy.Environment):
         """Alarms and other events that have fired."""
         self.stopping = False
 
-    def at(self, time_ns: int, phase: int, action: Callable[[Any], None], payload: object = None) -> Alarm:
-        """Run `action(alarm)` at `time_ns` (not before now), in `phase` of that instant (small first)."""
+    def at(self, time_ns: int, phase: int, action: Callable[..., None], *arguments: Any) -> Alarm:
+        """Run `action(*arguments)` at `time_ns` (not before now), in `phase` of that instant."""
         if time_ns < self.now:
             raise ValueError(f"an alarm for {time_ns} ns, which is past: it is {self.now} ns")
-        alarm = Alarm(action, payload)
+        alarm = Alarm(action, arguments)
         # What `schedule` does, but with an absolute time, and any int is a priority.
         heappush(self._queue, (time_ns, phase, next(self._eid), alarm))  # type: ignore[misc]
         return alarm
 
     def cancel(self, alarm: Alarm) -> None:
         """Make sure that `alarm` does nothing when its time comes; harmless if it has fired already."""
-        alarm.callbacks = []  # the entry stays in the queue and is dropped when it reaches the top
+        alarm.action = None  # the entry stays in the queue and is dropped when it reaches the top
 
     def stop(self) -> None:
         """End the run after the alarm that is firing now."""
@@ -95,8 +92,9 @@ class Simulation(simpy.Environment):
         self.stopping = False
         while queue:
             time, _, _, event = queue[0]
-            callbacks = event.callbacks
-            if not callbacks:  # cancelled
+            alarm = event if type(event) is Alarm else None
+            action = alarm.action if alarm else self.step
+            if action is None:  # cancelled
                 heappop(queue)
                 continue
             if time >= until_ns:
@@ -105,13 +103,12 @@ class Simulation(simpy.Environment):
                 return Stop.EVENT_LIMIT
             self.now = time  # type: ignore[assignment]  # nobody schedules a float
             self.events += 1
-            if type(event) is Alarm:  # simpy's `step`, without what an alarm does not need
+            if alarm:  # simpy's `step`, without what an alarm does not need
                 heappop(queue)
                 self._now = time
-                event.callbacks = []
-                callbacks[0](event)
+                action(*alarm.arguments)
             else:
-                self.step()
+                action()
             if self.stopping:
                 return Stop.ASKED
             if self.events >= next_pulse:

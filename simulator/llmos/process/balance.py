@@ -52,7 +52,8 @@ class Balance:
         self.lots = lots
         self._dealt = 0
         if balancing.steal and len(self.queues) > 1:
-            cores.idle = self.steal
+            for queue in self.queues:
+                queue.idle = self.steal
         if balancing.peek_ns:
             cores.beat(balancing.peek_ns, cores.order.tick, self._peek)
         if balancing.balance_ns:

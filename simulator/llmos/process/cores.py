@@ -96,7 +96,7 @@ class Beat:
             self.armed = True
             self.sim.at((self.sim.now // self.every_ns + 1) * self.every_ns, self.phase, self._strike)
 
-    def _strike(self, _alarm: Alarm) -> None:
+    def _strike(self) -> None:
         self.armed = False
         self.action()
         if self.busy():
@@ -108,8 +108,6 @@ class Cores:
 
     proceed: Callable[[Core, Process], None]
     """What to do when a task's burst is complete; the kernel sets it."""
-    idle: Callable[[Dispatcher], None] | None = None
-    """What to do when a decision leaves cores idle; the balancer sets it."""
 
     def __init__(
         self, sim: Simulation, log: Log, cores: list[Core], order: Order, costs: Costs, rules: Rules
@@ -132,7 +130,7 @@ class Cores:
     def request(self, dispatcher: Dispatcher) -> None:
         if not dispatcher.asked:
             dispatcher.asked = True
-            self.sim.at(self.sim.now, self.order.decide, self._decide, dispatcher)
+            self.sim.at(self.sim.now, self.order.decide, dispatcher.decide)
 
     def begin(self, slot: Slot, overhead_ns: int) -> None:
         core: Core = slot  # type: ignore[assignment]  # these slots are cores
@@ -171,13 +169,6 @@ class Cores:
     def tick(self, dispatcher: Dispatcher) -> None:
         dispatcher.tick()
 
-    def _decide(self, alarm: Alarm) -> None:
-        dispatcher: Dispatcher = alarm.value
-        dispatcher.asked = False
-        dispatcher.decide()
-        if self.idle and not dispatcher.ready:
-            self.idle(dispatcher)
-
     def beat(self, every_ns: int, phase: int, action: Callable[[], None]) -> None:
         """Call `action` at every multiple of `every_ns` at which the cores have something to do."""
         self._beats.append(Beat(self.sim, every_ns, phase, action, self._busy))
@@ -205,11 +196,11 @@ class Cores:
         """Let the core's task work from `free_at` on, until its burst or its quantum ends."""
         process: Process = core.task  # type: ignore[assignment]  # only called with a task
         now = self.sim.now
-        start = core.start = max(now, core.free_at)
+        start = core.start = core.free_at if core.free_at > now else now
         run = process.remaining if core.plain else self._at_its_rate(core, process)
         left = core.quantum_left
         if left is not None and (left < run or self.rules.full_quantum):
-            run = max(0, left)
+            run = left if left > 0 else 0
         elif self.rules.whole_ns:
             run += -(start + run) % self.rules.whole_ns
         core.alarm = self.sim.at(start + run, self.order.ended, self._ended, core)
@@ -238,7 +229,8 @@ class Cores:
             process.remaining -= ran
         else:
             process.remaining = core.work - (now - core.begun) * core.rate // FULL
-        process.remaining = max(process.remaining, 0)  # the core was kept longer than the burst needs
+        if process.remaining < 0:
+            process.remaining = 0  # the core was kept longer than the burst needs
         process.attained += ran
         if core.quantum_left is not None:
             core.quantum_left -= ran
@@ -260,9 +252,8 @@ class Cores:
         if charge:
             charge(task, service, self.sim.now)
 
-    def _ended(self, alarm: Alarm) -> None:
+    def _ended(self, core: Core) -> None:
         """The burst or the quantum of a core's task is over, or its cache is warm."""
-        core: Core = alarm.value
         core.alarm = None
         self._charge(core)
         process: Process = core.task  # type: ignore[assignment]
@@ -296,12 +287,11 @@ class Cores:
         """Spend `cost_ns` in the kernel, with no preemption of this core, and then go on with `then`."""
         core.in_kernel = True
         self._occupy(core, cost_ns)
-        self.sim.at(core.free_at, self.order.ended, self._out_of_kernel, (core, then))
+        self.sim.at(core.free_at, self.order.ended, self._out_of_kernel, core, then)
 
-    def _out_of_kernel(self, alarm: Alarm) -> None:
-        core, then = alarm.value
+    def _out_of_kernel(self, core: Core, then: Callable[[], None]) -> None:
         if core.free_at > self.sim.now:  # an interrupt came in between and is served first
-            self.sim.at(core.free_at, self.order.ended, self._out_of_kernel, (core, then))
+            self.sim.at(core.free_at, self.order.ended, self._out_of_kernel, core, then)
             return
         core.in_kernel = False
         core.start = self.sim.now
@@ -314,8 +304,8 @@ class Cores:
         if cost_ns == 0:
             then()
         else:
-            self.sim.at(self.cores[cpu].free_at, self.order.came, lambda _alarm: then())
+            self.sim.at(self.cores[cpu].free_at, self.order.came, then)
 
     def _occupy(self, core: Core, cost_ns: int) -> None:
         """Keep `core` busy in the kernel for `cost_ns` from when it is free."""
-        core.free_at = (max(self.sim.now, core.free_at)) + cost_ns
+        core.free_at = max(self.sim.now, core.free_at) + cost_ns

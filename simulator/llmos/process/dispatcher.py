@@ -136,11 +136,15 @@ class Dispatcher:
         self.ready: dict[int, Task] = {}
         """The tasks that the policy holds, by pid."""
         self.asked = False
-        """Whether a decision has been asked for and not made yet; the processor's to set."""
+        """Whether a decision has been asked for and not made yet; the processor sets it."""
+        self.idle: Callable[[Dispatcher], None] | None = None
+        """What to do when a decision leaves slots free, if anything."""
         self._free = dict(enumerate(slots))
         """The slots without a task, by place."""
         self._newcomers: dict[int, int] = {}
         """Tasks that became ready since the last decision: pid -> the cpu where the kernel heard of it."""
+        # Bound once: these are asked at every dispatch.
+        self._put, self._take, self._reason = policy.enqueue, policy.pick, policy.reason
         kind = type(policy)
         self._quantum = policy.quantum if kind.quantum is not Scheduler.quantum else None
         self.charge = policy.charge if kind.charge is not Scheduler.charge else None
@@ -166,15 +170,16 @@ class Dispatcher:
         if task.affinity is not None:
             self.choosy = True
         self.ready[task.pid] = task
-        self.policy.enqueue(task, why, self.sim.now)
+        self._put(task, why, self.sim.now)
         self._newcomers[task.pid] = cpu
         self.processor.request(self)
 
     def expire(self, slot: Slot) -> None:
         """The quantum of the task in `slot` is over."""
-        self._hand_back(slot, Why.EXPIRED, "quantum expired")
         slot.local = True
-        self.processor.request(self)
+        self._hand_back(slot, Why.EXPIRED, "quantum expired")
+        if not self.asked:
+            self.processor.request(self)
 
     def yielded(self, slot: Slot) -> None:
         """The task in `slot` gives it away."""
@@ -182,7 +187,7 @@ class Dispatcher:
         slot.local = True
         self.emit(Yield(self.sim.now, slot.cpu, task.pid))
         self.ready[task.pid] = task
-        self.policy.enqueue(task, Why.YIELDED, self.sim.now)
+        self._put(task, Why.YIELDED, self.sim.now)
         self.processor.request(self)
 
     def remove(self, slot: Slot, why: Why) -> None:
@@ -205,7 +210,7 @@ class Dispatcher:
         task = self._pick_for(slot)
         if task is not None:
             self.ready[task.pid] = task
-            self.policy.enqueue(task, Why.PREEMPTED, self.sim.now)
+            self._put(task, Why.PREEMPTED, self.sim.now)
         return task
 
     def change(self, task: Task, alter: Callable[[], None], reason: str) -> None:
@@ -244,6 +249,7 @@ class Dispatcher:
 
     def decide(self) -> None:
         """Fill the free slots, let newcomers preempt, and arm the policy's next tick."""
+        self.asked = False
         free = self._free
         if free:
             if len(free) == 1:
@@ -263,6 +269,8 @@ class Dispatcher:
             self._arm_tick()
         if self.shows:
             self._show()
+        if self.idle and free and not self.ready:
+            self.idle(self)
 
     def _fill(self, free: list[Slot]) -> None:
         """Give the free slots to the tasks that the policy picks, each to its own if it just left it."""
@@ -280,7 +288,7 @@ class Dispatcher:
         for slot in free:
             if slot.task is None:
                 if slot.handed_back is not None:
-                    self._vacate(slot)
+                    self._vacate(slot, slot.handed_back)
                 task = next(rest, None)
                 if task is not None:
                     self._place(slot, task)
@@ -291,13 +299,14 @@ class Dispatcher:
         task = None
         if self.ready:
             task = self._pick_for(slot) if self.choosy else self._pick()
-        if task is not None and task is slot.handed_back:
-            self._keep(slot, task)
-        else:
-            if slot.handed_back is not None:
-                self._vacate(slot)
+        was = slot.handed_back
+        if task is None or task is not was:
+            if was is not None:
+                self._vacate(slot, was)
             if task is not None:
                 self._place(slot, task)
+        else:
+            self._keep(slot, task)
         slot.local = False
 
     def _let_newcomers_preempt(self) -> None:
@@ -316,7 +325,7 @@ class Dispatcher:
             if not isinstance(victim, Task) or victim.pid not in slots:
                 raise self._broken("preempts returns one of the running tasks, or None", victim)
             slot = slots[victim.pid]
-            why = f"{newcomer.name} goes first: {self.policy.reason(newcomer, self.sim.now)}"
+            why = f"{newcomer.name} goes first: {self._reason(newcomer, self.sim.now)}"
             self._hand_back(slot, Why.PREEMPTED, why)
             self._fill_one(slot)
         if not any(slot.in_kernel for slot in self.slots):
@@ -329,7 +338,7 @@ class Dispatcher:
         self.processor.halt(slot)
         decision = self._decision_ns()
         quantum = self._ask_quantum(slot, task)
-        reason = self.policy.reason(task, self.sim.now)
+        reason = self._reason(task, self.sim.now)
         self.emit(Renew(self.sim.now, slot.cpu, task.pid, reason, decision, quantum))
         self.processor.begin(slot, decision)
 
@@ -337,25 +346,24 @@ class Dispatcher:
         """Dispatch `task` to the empty `slot`."""
         if not slot.local:
             self._tell(slot, task)
+        now, cpu = self.sim.now, slot.cpu
         slot.task = task
         del self._free[slot.place]
-        costs = self.costs
-        switch = costs.context_switch_ns if slot.last is not task else 0
-        if task.cpu != slot.cpu:
+        switch = self.costs.context_switch_ns if slot.last is not task else 0
+        if task.cpu != cpu:
             if task.cpu >= 0:
-                switch += costs.migration_ns
-            task.cpu = slot.cpu
+                switch += self.costs.migration_ns
+            task.cpu = cpu
         slot.last = task
         quantum = self._ask_quantum(slot, task)
-        reason = self.policy.reason(task, self.sim.now)
-        decision = self._decision_ns()
-        self.emit(Dispatch(self.sim.now, slot.cpu, task.pid, reason, decision, switch, quantum))
+        decision = self._decision_ns() if self.costs.decision_ns else 0
+        self.emit(Dispatch(now, cpu, task.pid, self._reason(task, now), decision, switch, quantum))
         self.processor.begin(slot, decision + switch)
 
     def _decision_ns(self) -> int:
         """Return what this decision costs, with the wait for the lock if there is one."""
         cost = self.costs.decision_ns
-        return cost + self.lock.wait(self.sim.now, cost) if self.lock else cost
+        return cost if self.lock is None else cost + self.lock.wait(self.sim.now, cost)
 
     def _tell(self, slot: Slot, task: Task) -> None:
         """Send an inter-processor interrupt if the kernel heard of `task` on another core."""
@@ -364,12 +372,11 @@ class Dispatcher:
             why = f"cpu {origin} has {task.name} for it"
             self.processor.interrupt(slot.cpu, "ipi", self.costs.ipi_ns, why)
 
-    def _vacate(self, slot: Slot) -> None:
+    def _vacate(self, slot: Slot, was: Task) -> None:
         """Log the preemption of a task that was handed back and not picked again for its slot."""
         self.processor.halt(slot)
-        if slot.handed_back is not None:
-            self.emit(Preempt(self.sim.now, slot.cpu, slot.handed_back.pid, slot.why_back))
-            slot.handed_back = None
+        slot.handed_back = None
+        self.emit(Preempt(self.sim.now, slot.cpu, was.pid, slot.why_back))
 
     def _arm_tick(self) -> None:
         at = self.policy.next_tick(self.sim.now)
@@ -381,10 +388,7 @@ class Dispatcher:
             self._tick_alarm = None
         self._tick_at = at
         if armed is not None and self._tick_alarm is None:
-            self._tick_alarm = self.sim.at(armed, self.order.tick, self._on_tick)
-
-    def _on_tick(self, _alarm: Alarm) -> None:
-        self.processor.tick(self)
+            self._tick_alarm = self.sim.at(armed, self.order.tick, self.processor.tick, self)
 
     def _show(self) -> None:
         shelves = [
@@ -396,7 +400,7 @@ class Dispatcher:
     # --- the policy's answers, checked --------------------------------------------------------------
 
     def _pick(self) -> Task | None:
-        task: object = self.policy.pick(self.sim.now)
+        task: object = self._take(self.sim.now)
         if task is None:
             return None
         if not isinstance(task, Task) or self.ready.pop(task.pid, None) is not task:
@@ -406,16 +410,13 @@ class Dispatcher:
     def _pick_for(self, slot: Slot) -> Task | None:
         """Pick the first task in the policy's order that `slot` takes."""
         refused: list[Task] = []
-        while self.ready:
-            task = self._pick()
-            if task is None or slot.takes(task):
-                break
+        task = self._pick()
+        while task is not None and not slot.takes(task):
             refused.append(task)
-        else:
-            task = None
+            task = self._pick() if self.ready else None
         for other in reversed(refused):
             self.ready[other.pid] = other
-            self.policy.enqueue(other, Why.PREEMPTED, self.sim.now)
+            self._put(other, Why.PREEMPTED, self.sim.now)
         return task
 
     def _ask_quantum(self, slot: Slot, task: Task) -> int:
@@ -433,7 +434,7 @@ class Dispatcher:
         task = slot.handed_back = self._leave(slot)
         slot.why_back = reason
         self.ready[task.pid] = task
-        self.policy.enqueue(task, why, self.sim.now)
+        self._put(task, why, self.sim.now)
 
     def _leave(self, slot: Slot) -> Task:
         task, slot.task = slot.task, None

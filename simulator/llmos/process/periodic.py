@@ -14,7 +14,6 @@ from llmos.sched.base import Why
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:
-    from llmos.engine.simulation import Alarm
     from llmos.process.cores import Core
     from llmos.process.kernel import Kernel
     from llmos.process.program import Call
@@ -44,7 +43,7 @@ def release(kernel: Kernel, process: Process) -> None:
     process.deadline_ns = period.deadlines[0]
     _watch_deadline(kernel, process, period.released, deadline)
     if period.jobs is None or period.released < period.jobs:
-        sim.at(now + period.every_ns, kernel.order.came, lambda _alarm: _on_release(kernel, process))
+        sim.at(now + period.every_ns, kernel.order.came, _on_release, kernel, process)
     if period.waiting:
         period.waiting = False
         kernel.wake(process, f"job {period.released} is released")
@@ -92,7 +91,7 @@ def meet_deadline(kernel: Kernel, process: Process) -> None:
 
 
 def _watch_deadline(kernel: Kernel, process: Process, job: int, deadline: int) -> None:
-    def missed(_alarm: Alarm) -> None:
+    def missed() -> None:
         now = kernel.sim.now
         kernel.emit(ev.Miss(now, task=process.pid, reason="not complete", job=job, deadline=deadline))
         if kernel.rules.abort_on_miss and process.period and not process.gone:

@@ -68,9 +68,7 @@ def deliver(kernel: Kernel, target: Process, signal: str, reason: str, cpu: int)
     """Let `signal` reach `target` now, or as soon as the call that it is in is over."""
     core = _core_of(target)
     if core is not None and core.in_kernel:
-        kernel.sim.at(
-            core.free_at, kernel.order.came, lambda _alarm: deliver(kernel, target, signal, reason, cpu)
-        )
+        kernel.sim.at(core.free_at, kernel.order.came, deliver, kernel, target, signal, reason, cpu)
         return
     if target.gone:
         return

@@ -403,7 +403,7 @@ def _find(kernel: Kernel, process: Process, name: str, kind: type[Kind]) -> Kind
     what = kind.__name__.lower()
     if not isinstance(found, kind):
         known = [other.name for other in kernel.shared.values() if isinstance(other, kind)]
-        hint = did_you_mean(name, known) if isinstance(name, str) else ""
+        hint = did_you_mean(str(name), known)
         message = f"it uses the {what} {name!r:.40}; the machine has: {', '.join(sorted(known)) or 'none'}"
         raise kernel.bad_program(process, f"{message}. {hint}".rstrip(". "))
     return found

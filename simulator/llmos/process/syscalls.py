@@ -16,7 +16,6 @@ from llmos.process.task import Process
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:
-    from llmos.engine.simulation import Alarm
     from llmos.process.cores import Core
     from llmos.process.kernel import Kernel
 
@@ -58,7 +57,7 @@ def io(kernel: Kernel, core: Core, process: Process, call: program.Io) -> bool:
 def sleep(kernel: Kernel, core: Core, process: Process, call: program.Sleep) -> bool:
     """Block for a time."""
 
-    def over(_alarm: Alarm) -> None:
+    def over() -> None:
         kernel.cores.irq(process.cpu, "timer", kernel.costs.timer_ns, "sleep is over", woken)
 
     def woken() -> None:

@@ -1,7 +1,5 @@
-"""A machine and what it shall do, as plain data; and running it.
+"""Putting a machine together from its specification, and running it.
 
-- `MachineSpec` says everything: cores, engine, devices, tasks, requests, limits. It is what a scenario
-  file becomes, and what tests and notebooks write directly.
 - `run(spec, sinks)` builds a fresh machine, runs it and returns an `Outcome`. The same spec gives the
   same log, byte for byte.
 - The log is flushed on the way and closed by an `End` event that says why the run ended.
@@ -11,198 +9,41 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 
-from llmos.costs.model import CostModel
-from llmos.engine.order import CONVENTIONS, Order
-from llmos.engine.simulation import FOREVER, Alarm, Simulation, Stop
+from llmos.engine.order import CONVENTIONS
+from llmos.engine.simulation import Simulation, Stop
 from llmos.engine.streams import stream
 from llmos.errors import LlmosError, PolicyError
 from llmos.plugins import is_own
 from llmos.process import signals
-from llmos.process.balance import Balance, Balancing
+from llmos.process.balance import Balance
 from llmos.process.cache import Cache
-from llmos.process.cores import FULL, Core, Cores, Rules
+from llmos.process.cores import FULL, Core, Cores
 from llmos.process.dispatcher import Costs, DecisionLock, Dispatcher, Slot
 from llmos.process.kernel import Kernel
-from llmos.process.program import Program
-from llmos.process.sync import Condition, Mailbox, Mutex, Pipe, Semaphore, Shared
 from llmos.process.task import Period, Process
-from llmos.sched.base import Scheduler
+from llmos.scenario.spec import (
+    CacheSpec,
+    CpuSpec,
+    DeviceSpec,
+    EngineSpec,
+    Injection,
+    MachineSpec,
+    PolicySpec,
+    RequestSpec,
+    SharedSpec,
+    TaskSpec,
+)
 from llmos.serving.engine import Engine
 from llmos.serving.request import Request
 from llmos.storage.device import Device
 from llmos.trace import events as ev
-from llmos.trace.expand import Cost
 from llmos.trace.log import Log, Sink
 from llmos.trace.state import State
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicySpec:
-    """A scheduler: how to make one, and what to call it ("rr", "mine.py:Mine")."""
-
-    name: str
-    make: Callable[[], Scheduler]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskSpec:
-    """A process to come. Times in ns; `program` makes a fresh generator of system calls."""
-
-    name: str
-    program: Callable[[], Program]
-    arrival_ns: int = 0
-    priority: int = 0
-    tickets: int = 1
-    client: str = ""
-    deadline_ns: int | None = None
-    """Relative to the arrival; for a periodic task, to each release (default: the period)."""
-    period_ns: int | None = None
-    jobs: int | None = None
-    wcet_ns: int | None = None
-    nice: int = 0
-    group: str = ""
-    affinity: frozenset[int] | None = None
-    working_set_bytes: int = 0
-    """Declared worst-case execution time of a job, for policies that plan with it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RequestSpec:
-    """An LLM request to come. Sizes in tokens, times in ns, the deadline relative to the arrival."""
-
-    name: str
-    prompt: int
-    output: int
-    arrival_ns: int = 0
-    priority: int = 0
-    tickets: int = 1
-    client: str = ""
-    deadline_ns: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceSpec:
-    """An I/O device: service time in ns, requests served at a time (0 = all)."""
-
-    name: str
-    service_ns: int
-    servers: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class SharedSpec:
-    """Something that tasks share: a "mutex", "semaphore", "condition", "pipe" or "mailbox".
-
-    `size` is the first value of a semaphore, the bytes of a pipe, the messages of a mailbox (0 = any
-    number), the ceiling of a mutex; `protocol` is a mutex's: "none", "inherit" or "ceiling".
-    """
-
-    name: str
-    kind: str
-    size: int = 0
-    protocol: str = "none"
-
-    def make(self) -> Shared:
-        """Make a fresh one."""
-        match self.kind:
-            case "mutex":
-                return Mutex(name=self.name, protocol=self.protocol, ceiling=self.size)
-            case "semaphore":
-                return Semaphore(name=self.name, value=self.size)
-            case "condition":
-                return Condition(name=self.name)
-            case "pipe":
-                return Pipe(name=self.name, capacity_bytes=self.size)
-            case "mailbox":
-                return Mailbox(name=self.name, capacity=self.size)
-        raise ValueError(f"kind: there is no {self.kind}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheSpec:
-    """The cache of each core: its size, the time (ns) until a task is warm, and the warm rate
-    (ns of work per 1000 ns).
-    """
-
-    size_bytes: int
-    warmup_ns: int
-    warm_rate: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class CpuSpec:
-    """`count` cores; on one ready queue, or with `per_core` each on its own.
-
-    `speeds` are ns of work per 1000 ns, one per core; none = all alike.
-    """
-
-    policy: PolicySpec
-    count: int = 1
-    costs: Costs = field(default_factory=Costs)
-    rules: Rules = field(default_factory=Rules)
-    per_core: bool = False
-    balancing: Balancing = field(default_factory=Balancing)
-    speeds: Sequence[int] = ()
-    cache: CacheSpec | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Injection:
-    """Something that happens to the machine from outside, `count` times from `at_ns` on, `every_ns`.
-
-    An interrupt of `cost_ns` on core `cpu`, called `name`; or, with `signal`, a signal to the task
-    called `name`; or, with `device`, a pause of so long as `cost_ns` during which it serves nobody.
-    """
-
-    name: str
-    at_ns: int
-    every_ns: int = 0
-    count: int = 1
-    cpu: int = 0
-    cost_ns: int = 0
-    signal: str = ""
-    device: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineSpec:
-    """An LLM engine; `cost` is (base, per token, per token of context) in ns."""
-
-    policy: PolicySpec
-    cost: Cost
-    slots: int = 8
-    token_budget: int = 512
-    skip: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class MachineSpec:
-    """A machine and its workload. `tasks` and `requests` get their pids in this order, from 1."""
-
-    scenario: str = ""
-    question: str = ""
-    seed: int = 0
-    convention: str = "textbook"
-    profile: str = ""
-    cpu: CpuSpec | None = None
-    engine: EngineSpec | None = None
-    devices: Sequence[DeviceSpec] = ()
-    shared: Sequence[SharedSpec] = ()
-    most_in_group: Mapping[str, int] = field(default_factory=dict)
-    """How many processes a cgroup may have, where that is limited."""
-    injections: Sequence[Injection] = ()
-    shows_queues: bool = False
-    """Whether the log shows the ready queue after every decision."""
-    tasks: Sequence[TaskSpec] = ()
-    requests: Sequence[RequestSpec] = ()
-    until_ns: int = FOREVER
-    max_events: int = 50_000_000
-    cost_model: CostModel | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,12 +115,13 @@ class _Machine:
         self.pids = count(1)
         self.kernel = self._build_kernel(spec.cpu) if spec.cpu else None
         self.engine = self._build_engine(spec.engine) if spec.engine else None
+        came = self.order.came
         for task in spec.tasks:
-            self._announce(task.arrival_ns, self._process, (next(self.pids), task))
+            self.sim.at(task.arrival_ns, came, self._process, next(self.pids), task)
         for request in spec.requests:
-            self._announce(request.arrival_ns, self._request, (next(self.pids), request))
+            self.sim.at(request.arrival_ns, came, self._request, next(self.pids), request)
         for injection in spec.injections:
-            self._announce(injection.at_ns, self._inject, (injection, 1))
+            self.sim.at(injection.at_ns, came, self._inject, injection, 1)
 
     def _build_kernel(self, cpu: CpuSpec) -> Kernel:
         devices = {
@@ -328,11 +170,7 @@ class _Machine:
             cost=engine.cost, skip=engine.skip,
         )  # fmt: skip
 
-    def _announce(self, at_ns: int, action: Callable[[Alarm], None], payload: object) -> None:
-        self.sim.at(at_ns, self.order.came, action, payload)
-
-    def _process(self, alarm: Alarm) -> None:
-        pid, task = alarm.value
+    def _process(self, pid: int, task: TaskSpec) -> None:
         period = None
         deadline = task.deadline_ns
         if task.period_ns is not None:
@@ -358,9 +196,8 @@ class _Machine:
             raise LlmosError(f"task {task.name} has no core to run on; give the machine a [cpu]")
         self.kernel.arrive(process)
 
-    def _inject(self, alarm: Alarm) -> None:
+    def _inject(self, injection: Injection, number: int) -> None:
         """Let something happen from outside."""
-        injection, number = alarm.value
         kernel = self.kernel
         if kernel is None:
             return
@@ -373,10 +210,11 @@ class _Machine:
         else:
             kernel.cores.interrupt(injection.cpu, injection.name, injection.cost_ns, "injected")
         if number < injection.count and (kernel.unfinished or self.sim.now < injection.at_ns):
-            self._announce(self.sim.now + injection.every_ns, self._inject, (injection, number + 1))
+            self.sim.at(
+                self.sim.now + injection.every_ns, self.order.came, self._inject, injection, number + 1
+            )
 
-    def _request(self, alarm: Alarm) -> None:
-        pid, spec = alarm.value
+    def _request(self, pid: int, spec: RequestSpec) -> None:
         request = Request(
             pid=pid,
             name=spec.name,
@@ -461,6 +299,6 @@ def _version() -> str:
 
 
 __all__ = [
-    "CpuSpec", "DeviceSpec", "EngineSpec", "MachineSpec", "Order", "Outcome", "PolicySpec", "RequestSpec",
-    "TaskSpec", "run",
+    "CacheSpec", "CpuSpec", "DeviceSpec", "EngineSpec", "Injection", "MachineSpec", "Outcome", "PolicySpec",
+    "RequestSpec", "SharedSpec", "TaskSpec", "run",
 ]  # fmt: skip

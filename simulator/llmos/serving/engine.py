@@ -114,8 +114,7 @@ class Engine:
         )
         self.dispatcher.admit(request, Why.ARRIVAL, self.cpu)
 
-    def _missed(self, alarm: Alarm) -> None:
-        request: Request = alarm.value
+    def _missed(self, request: Request) -> None:
         deadline = request.deadline_ns or 0
         self.emit(ev.Miss(self.sim.now, task=request.pid, reason="not complete", deadline=deadline))
 
@@ -151,7 +150,7 @@ class Engine:
 
     # --- iterations ---------------------------------------------------------------------------------
 
-    def _next(self, _alarm: Alarm) -> None:
+    def _next(self) -> None:
         """Decide who runs, and begin an iteration or a run of them."""
         if self._tick_due:
             self._tick_due = False
@@ -219,7 +218,7 @@ class Engine:
             batch.last = low
             self._set_alarm(batch)
 
-    def _ended(self, _alarm: Alarm) -> None:
+    def _ended(self) -> None:
         """Hand out the tokens of the iterations that are done."""
         batch = self._batch
         if batch is None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmos.engine.order import Order
-    from llmos.engine.simulation import Alarm, Simulation
+    from llmos.engine.simulation import Simulation
     from llmos.trace.log import Log
 
 
@@ -43,7 +43,7 @@ class Device:
     def pause(self, ns: int) -> None:
         """Begin no request for `ns`; what is being served goes on."""
         self.paused_until = max(self.paused_until, self.sim.now + ns)
-        self.sim.at(self.paused_until, self.order.came, lambda _alarm: self._serve())
+        self.sim.at(self.paused_until, self.order.came, self._serve)
 
     def _serve(self) -> None:
         if self.sim.now < self.paused_until:
@@ -52,10 +52,9 @@ class Device:
             pid, ns, done = self.queue.popleft()
             self.busy += 1
             self.emit(IoStart(self.sim.now, task=pid, device=self.name, service_ns=ns))
-            self.sim.at(self.sim.now + ns, self.order.came, self._done, (pid, done))
+            self.sim.at(self.sim.now + ns, self.order.came, self._done, pid, done)
 
-    def _done(self, alarm: Alarm) -> None:
-        pid, done = alarm.value
+    def _done(self, pid: int, done: Callable[[], None]) -> None:
         self.busy -= 1
         self.emit(IoDone(self.sim.now, task=pid, device=self.name))
         done()

@@ -190,8 +190,10 @@ class Syscall(Event, tag="syscall"):
 
 
 class Interrupt(Event, tag="interrupt"):
-    """The processor handles an interrupt for `cost_ns` from now on. `irq`: "timer", "io", "ipi",
-    "release" (of a job), or one that a scenario injects.
+    """The processor handles an interrupt for `cost_ns` from now on.
+
+    `irq` is "timer", "io", "ipi" (from another processor), "release" (of a job), or one that a
+    scenario injects.
     """
 
     irq: str = ""

@@ -1,0 +1,186 @@
+"""A machine and what it shall do, as plain data.
+
+- `MachineSpec` says everything: cores, engine, devices, what tasks share, tasks, requests, limits.
+- It is what a scenario file becomes, and what tests and notebooks write directly.
+- Times are in nanoseconds, sizes in bytes or tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from llmos.costs.model import CostModel
+from llmos.engine.simulation import FOREVER
+from llmos.process.balance import Balancing
+from llmos.process.cores import Rules
+from llmos.process.dispatcher import Costs
+from llmos.process.program import Program
+from llmos.process.sync import Condition, Mailbox, Mutex, Pipe, Semaphore, Shared
+from llmos.sched.base import Scheduler
+from llmos.trace.expand import Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySpec:
+    """A scheduler: how to make one, and what to call it ("rr", "mine.py:Mine")."""
+
+    name: str
+    make: Callable[[], Scheduler]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """A process to come. Times in ns; `program` makes a fresh generator of system calls."""
+
+    name: str
+    program: Callable[[], Program]
+    arrival_ns: int = 0
+    priority: int = 0
+    tickets: int = 1
+    client: str = ""
+    deadline_ns: int | None = None
+    """Relative to the arrival; for a periodic task, to each release (default: the period)."""
+    period_ns: int | None = None
+    jobs: int | None = None
+    wcet_ns: int | None = None
+    nice: int = 0
+    group: str = ""
+    affinity: frozenset[int] | None = None
+    working_set_bytes: int = 0
+    """Declared worst-case execution time of a job, for policies that plan with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestSpec:
+    """An LLM request to come. Sizes in tokens, times in ns, the deadline relative to the arrival."""
+
+    name: str
+    prompt: int
+    output: int
+    arrival_ns: int = 0
+    priority: int = 0
+    tickets: int = 1
+    client: str = ""
+    deadline_ns: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceSpec:
+    """An I/O device: service time in ns, requests served at a time (0 = all)."""
+
+    name: str
+    service_ns: int
+    servers: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedSpec:
+    """Something that tasks share: a "mutex", "semaphore", "condition", "pipe" or "mailbox".
+
+    `size` is the first value of a semaphore, the bytes of a pipe, the messages of a mailbox (0 = any
+    number), the ceiling of a mutex; `protocol` is a mutex's: "none", "inherit" or "ceiling".
+    """
+
+    name: str
+    kind: str
+    size: int = 0
+    protocol: str = "none"
+
+    def make(self) -> Shared:
+        """Make a fresh one."""
+        match self.kind:
+            case "mutex":
+                return Mutex(name=self.name, protocol=self.protocol, ceiling=self.size)
+            case "semaphore":
+                return Semaphore(name=self.name, value=self.size)
+            case "condition":
+                return Condition(name=self.name)
+            case "pipe":
+                return Pipe(name=self.name, capacity_bytes=self.size)
+            case "mailbox":
+                return Mailbox(name=self.name, capacity=self.size)
+        raise ValueError(f"kind: there is no {self.kind}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSpec:
+    """The cache of each core.
+
+    A task is warm after `warmup_ns` there; then it does `warm_rate` ns of work in 1000 ns.
+    """
+
+    size_bytes: int
+    warmup_ns: int
+    warm_rate: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuSpec:
+    """`count` cores; on one ready queue, or with `per_core` each on its own.
+
+    `speeds` are ns of work per 1000 ns, one per core; none = all alike.
+    """
+
+    policy: PolicySpec
+    count: int = 1
+    costs: Costs = field(default_factory=Costs)
+    rules: Rules = field(default_factory=Rules)
+    per_core: bool = False
+    balancing: Balancing = field(default_factory=Balancing)
+    speeds: Sequence[int] = ()
+    cache: CacheSpec | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Injection:
+    """Something that happens to the machine from outside, `count` times from `at_ns` on, `every_ns`.
+
+    An interrupt of `cost_ns` on core `cpu`, called `name`; or, with `signal`, a signal to the task
+    called `name`; or, with `device`, a pause of so long as `cost_ns` during which it serves nobody.
+    """
+
+    name: str
+    at_ns: int
+    every_ns: int = 0
+    count: int = 1
+    cpu: int = 0
+    cost_ns: int = 0
+    signal: str = ""
+    device: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSpec:
+    """An LLM engine; `cost` is (base, per token, per token of context) in ns."""
+
+    policy: PolicySpec
+    cost: Cost
+    slots: int = 8
+    token_budget: int = 512
+    skip: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineSpec:
+    """A machine and its workload. `tasks` and `requests` get their pids in this order, from 1."""
+
+    scenario: str = ""
+    question: str = ""
+    seed: int = 0
+    convention: str = "textbook"
+    profile: str = ""
+    cpu: CpuSpec | None = None
+    engine: EngineSpec | None = None
+    devices: Sequence[DeviceSpec] = ()
+    shared: Sequence[SharedSpec] = ()
+    most_in_group: Mapping[str, int] = field(default_factory=dict)
+    """How many processes a cgroup may have, where that is limited."""
+    injections: Sequence[Injection] = ()
+    shows_queues: bool = False
+    """Whether the log shows the ready queue after every decision."""
+    tasks: Sequence[TaskSpec] = ()
+    requests: Sequence[RequestSpec] = ()
+    until_ns: int = FOREVER
+    max_events: int = 50_000_000
+    cost_model: CostModel | None = None
