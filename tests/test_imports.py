@@ -24,7 +24,7 @@ ORDER = (
     {"process", "memory", "storage", "devices"},
     {"serving"},
     {"scenario"},
-    {"kernels", "plot", "assignment"},
+    {"kernels", "plot", "assignment", "exercise"},
     {"tui"},
     {"cli"},
 )

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("catalogue", "List the schedulers, scenarios, profiles and assignments."),
     "explain": ("explain", "Explain a scheduler: the lesson, its parameters, the source."),
     "check": ("check", "Check scenario files and logs without running anything."),
+    "exercise": ("exercise", "Pose a small problem to solve by hand, or work its answer out."),
     "schema": ("schema", "Print the JSON Schema of scenario files, for editors."),
     "log": ("log", "Print or filter the events of a saved log."),
     "calibrate": ("calibrate", "Measure what this machine's kernels cost; save a profile."),

@@ -1,0 +1,179 @@
+"""The topic processes: who runs, waits or is blocked in each ms, when processes do I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Final
+
+from llmos.exercise import kinds, toml, work
+from llmos.exercise.base import (
+    Exercise,
+    Listing,
+    Option,
+    Part,
+    Solution,
+    Table,
+    Text,
+    Topic,
+    ticks,
+    time,
+)
+from llmos.exercise.story import Moment, Story, by_tick, chart, decisions, decisions_data, tell
+from llmos.exercise.work import DISK, Task
+from llmos.scenario.policies import label
+from llmos.trace.state import Status
+
+STATES: Final = {
+    Status.RUNNING: "running",
+    Status.READY: "ready",
+    Status.BLOCKED: "blocked",
+    Status.TERMINATED: "done",
+}
+NOT_YET: Final = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """The processes as tables of the scenario, times in ticks, and the policy of their processor."""
+
+    seed: int
+    choice: Mapping[str, Any]
+    tasks: Sequence[Task]
+    convention: str = "textbook"
+
+    def toml(self) -> str:
+        """The problem as a scenario."""
+        title = f"Process states, exercise {self.seed}"
+        scenario = {
+            "question": "Which state is each process in, and is anything busy?",
+            "title": title,
+            "seed": self.seed,
+            "convention": self.convention,
+            "tick": "1 ms",
+            "cpu": {"scheduler": self.choice},
+            "device": work.devices(self.tasks),
+            "task": self.tasks,
+        }
+        return toml.write({key: value for key, value in scenario.items() if value != []}, title)
+
+
+class Processes(Topic):
+    """In which state processes are over time, when they do I/O, and what is busy."""
+
+    options: ClassVar[tuple[Option, ...]] = (
+        Option(name="jobs", low=1, high=6, help="Number of processes [3]."),
+        Option(name="policy", help="Scheduler [fcfs]."),
+    )
+
+    def pose(self, seed: int, options: Mapping[str, Any]) -> Exercise:
+        policy = kinds.find(options.get("policy") or "fcfs")
+        tasks = work.processes(seed, options.get("jobs") or 3)
+        return exercise(Problem(seed=seed, choice=kinds.choice(policy, seed, 1, tasks), tasks=tasks))
+
+
+def exercise(problem: Problem) -> Exercise:
+    """The exercise about `problem`."""
+    names = [task["name"] for task in problem.tasks]
+    length = sum(sum(work.bursts(task)) + work.away(task) for task in problem.tasks)
+    empty = [[str(t), *("" for _ in names), "", ""] for t in range(length)]
+    policy = label(problem.choice)
+    return Exercise(
+        topic="processes",
+        seed=problem.seed,
+        title=f"Process states, exercise {problem.seed}: {policy}",
+        statement=_statement(problem),
+        questions=[
+            f"In which state is each process in each ms ({', '.join(STATES.values())}), and who does I/O?",
+            "For how long is the CPU busy until the last process is done, and for how long the disk?",
+            "How long is each process running, ready and blocked?",
+        ],
+        worksheet=[Table("", ("time", *names, "CPU", "I/O"), empty, left=len(names) + 3)],
+        toml=problem.toml(),
+        data={"policy": policy, "convention": problem.convention, "processes": list(problem.tasks)},
+        solve=partial(solve, problem),
+    )
+
+
+def _statement(problem: Problem) -> list[Part]:
+    rows = [[task["name"], str(task["arrival"]), work.in_words(task["program"])] for task in problem.tasks]
+    return [
+        Text("These processes share one processor. All times are in ms; nothing else takes time."),
+        Table("", ("process", "arrival", "program"), rows, left=3),
+        Text(
+            "A process that does I/O or sleeps is blocked; it needs no processor meanwhile, and is ready "
+            "again when that is over. The disk serves any number of processes at once."
+        ),
+        *kinds.policy_parts(problem.choice),
+    ]
+
+
+# --- the answer -----------------------------------------------------------------------------------------
+
+
+def solve(problem: Problem) -> Solution:
+    """Run the processes and tell what each of them does, ms by ms.
+
+    Raises RunError when the run does not get to its end.
+    """
+    story = tell(problem.toml(), f"processes-{problem.seed}")
+    names = {task.pid: task.name for task in story.tasks}
+    every = [_tick(moment, names) for moment in by_tick(story.moments)]
+    table = [
+        [str(t["time"]), *t["states"].values(), t["cpu"] or NOT_YET, " ".join(t["io"]) or NOT_YET]
+        for t in every
+    ]
+    busy = {"cpu": sum(bool(t["cpu"]) for t in every), "io": sum(bool(t["io"]) for t in every)}
+    lives = [
+        [t.name, time(t.finish_ns), time(t.cpu_ns), time(t.waiting_ns), time(t.blocked_ns)]
+        for t in story.tasks
+    ]
+    columns = ("time", *names.values(), "CPU", "I/O")
+    return Solution(
+        parts=[
+            Table("Millisecond by millisecond", columns, table, left=len(columns)),
+            decisions(story),
+            Listing("Gantt chart (# runs, . is ready, - is blocked)", chart(story)),
+            Text(" ".join(_share(what, n, len(every)) for what, n in busy.items())),
+            Table("Process by process", ("process", "finish", "running", "ready", "blocked"), lives),
+        ],
+        data={
+            "ticks": every,
+            "busy": busy,
+            "end": len(every),
+            "decisions": decisions_data(story),
+            "processes": _lives(story),
+        },
+    )
+
+
+def _tick(moment: Moment, names: Mapping[int, str]) -> dict[str, Any]:
+    """What everybody does in one tick."""
+    return {
+        "time": ticks(moment.start),
+        "states": {
+            name: STATES[moment.status[pid]] if pid in moment.status else NOT_YET
+            for pid, name in names.items()
+        },
+        "cpu": next((names[pid] for pid in moment.core), ""),
+        "io": [names[pid] for pid, on in sorted(moment.on.items()) if on == DISK],
+    }
+
+
+def _share(what: str, busy: int, end: int) -> str:
+    name = {"cpu": "The CPU", "io": "The disk"}[what]
+    return f"{name} is busy for {busy} of {end} ms, {busy / end:.0%}."
+
+
+def _lives(story: Story) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": task.name,
+            "finish": ticks(task.finish_ns or 0),
+            "running": ticks(task.cpu_ns),
+            "ready": ticks(task.waiting_ns),
+            "blocked": ticks(task.blocked_ns),
+        }
+        for task in story.tasks
+    ]

@@ -1,0 +1,76 @@
+"""Process states: what the OSTEP homework answers, and what must add up."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llmos.exercise.base import topics
+from llmos.exercise.processes import Problem, exercise
+from llmos.exercise.work import away, bursts
+
+ORACLES = Path(__file__).parents[1] / "oracles"
+CASES = json.loads((ORACLES / "ostep_process_states_io.json").read_text())["cases"]
+FITTING = [
+    case for case in CASES if "SWITCH_ON_END" not in case["argv"] and "IO_RUN_IMMEDIATE" not in case["argv"]
+]
+"""Who waits leaves the processor, and who is back from I/O queues up: first come, first served."""
+
+
+def steps(instructions, io):
+    """The homework's instructions: I/O takes a tick to issue and one to end, and `io` ticks in between."""
+    out = []
+    for instruction in instructions:
+        if out and "compute" in out[-1]:
+            out[-1] = {"compute": out[-1]["compute"] + 1}
+        else:
+            out.append({"compute": 1})
+        if instruction == "io":
+            out.append({"io": "disk", "time": io})
+    return out
+
+
+@pytest.mark.parametrize("case", FITTING, ids=lambda case: case["id"])
+def test_the_states_are_those_of_the_ostep_homework(case):
+    argv, programs = case["argv"], case["input"]["programs"]
+    io = int(argv[argv.index("-L") + 1]) if "-L" in argv else 5
+    tasks = [
+        {"name": f"P{pid}", "arrival": 0, "program": steps(instructions, io)}
+        for pid, instructions in programs.items()
+    ]
+    problem = Problem(seed=0, choice={"policy": "fcfs"}, tasks=tasks, convention="ostep")
+    data = exercise(problem).solve().data
+    words = {"RUN": "running", "READY": "ready", "BLOCKED": "blocked", "DONE": "done"}
+    rows = [row.split("|")[1 : 1 + len(programs)] for row in case["expected"]["rows"]]
+    expected = [[words[cell.split(":")[0]] for cell in row] for row in rows]
+    assert [list(tick["states"].values()) for tick in data["ticks"]] == expected
+    assert data["end"] == case["expected"]["total_time"]
+    assert data["busy"] == {"cpu": case["expected"]["cpu_busy"], "io": case["expected"]["io_busy"]}
+
+
+def test_the_oracle_has_cases_that_fit():
+    assert len(FITTING) >= 3
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "rr", "srtf"])
+@pytest.mark.parametrize("seed", range(15))
+def test_every_tick_of_a_process_is_in_one_state(policy, seed):
+    posed = topics()["processes"]().pose(seed, {"policy": policy})
+    data = posed.solve().data
+    for task in posed.data["processes"]:
+        states = [tick["states"][task["name"]] for tick in data["ticks"]]
+        [life] = [life for life in data["processes"] if life["name"] == task["name"]]
+        assert states.count("running") == life["running"] == sum(bursts(task))
+        assert states.count("blocked") == life["blocked"] == away(task)
+        assert states.count("ready") == life["ready"]
+        assert states[: task["arrival"]] == ["-"] * task["arrival"]
+        assert states[life["finish"] :] == ["done"] * (data["end"] - life["finish"])
+    for tick in data["ticks"]:
+        running = [name for name, state in tick["states"].items() if state == "running"]
+        assert running == ([tick["cpu"]] if tick["cpu"] else [])
+        assert all(tick["states"][name] == "blocked" for name in tick["io"])
+
+
+def test_somebody_does_io_in_every_exercise():
+    posed = [topics()["processes"]().pose(seed, {}) for seed in range(20)]
+    assert all(any("io" in s for s in p.data["processes"][0]["program"]) for p in posed)

@@ -1,0 +1,186 @@
+"""The contract of topics, the command line, and that a seed poses the same problem everywhere."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from llmos.cli.main import main
+from llmos.exercise import base, markdown, toml
+from llmos.exercise.base import Listing, Table, Text, topics
+from llmos.exercise.story import blank
+from llmos.scenario.build import build
+from llmos.scenario.load import load_text
+
+
+@pytest.fixture
+def llmos(monkeypatch, capsys):
+    """Run `llmos ARGS` and return (exit code, stdout, stderr)."""
+
+    def call(*args):
+        monkeypatch.setattr("sys.argv", ["llmos", *args])
+        with pytest.raises(SystemExit) as left:
+            main()
+        out = capsys.readouterr()
+        return left.value.code, out.out, out.err
+
+    return call
+
+
+# --- every topic ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", topics())
+@pytest.mark.parametrize("seed", [0, 1, 2**63 - 1])
+def test_a_topic_keeps_its_contract(name, seed):
+    topic = topics()[name]
+    assert (topic.__doc__ or "").splitlines()[0].endswith(".")
+    posed = topic().pose(seed, {})
+    assert (posed.topic, posed.seed) == (name, seed)
+    assert posed.questions
+    assert str(seed) in posed.title
+    build(load_text(posed.toml))
+    solution = posed.solve()
+    for parts in (posed.statement, posed.worksheet, solution.parts):
+        for table in (part for part in parts if isinstance(part, Table)):
+            assert {len(row) for row in table.rows} == {len(table.columns)}
+    json.dumps([posed.data, solution.data])
+
+
+@pytest.mark.parametrize("name", topics())
+def test_different_seeds_pose_different_problems(name):
+    posed = {topics()[name]().pose(seed, {}).toml for seed in range(20)}
+    assert len(posed) == 20
+
+
+def test_a_seed_poses_the_same_problem_in_every_process():
+    script = (
+        "import sys\nfrom llmos.cli.main import main\n"
+        "for args in (['scheduling', '--policy', 'rr,priority,stride'], ['processes'],\n"
+        "             ['scheduling', '--policy', 'edf']):\n"
+        "    sys.argv = ['llmos', 'exercise', *args, '--seed', '7', '--solve', '--json']\n"
+        "    try:\n        main()\n    except SystemExit:\n        pass\n"
+    )
+    said = []
+    for seed in ("1", "2"):
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": seed}
+        done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, check=True)
+        said.append(done.stdout)
+    assert said[0]
+    assert said[0] == said[1]
+
+
+def test_draws_use_nothing_but_what_python_promises():
+    """Random.random is the only method whose sequence stays: a stub that has no other will do."""
+
+    class Dice:
+        def __init__(self, *values):
+            self.values = list(values)
+
+        def random(self):
+            return self.values.pop(0)
+
+    assert [base.whole(Dice(x), 2, 5) for x in (0.0, 0.24, 0.25, 0.9999)] == [2, 2, 3, 5]
+    assert base.one_of(Dice(0.5), "abcd") == "c"
+    assert base.shuffled(Dice(0.5, 0.1, 0.9), "abc") == ["b", "a", "c"]
+
+
+# --- writing --------------------------------------------------------------------------------------------
+
+
+def test_toml_is_read_back_as_it_was():
+    scenario = {
+        "question": 'a "quoted" one?',
+        "seed": 3,
+        "cpu": {"scheduler": {"policy": "mlfq", "quantum": [1, 2], "io_bump": True}},
+        "task": [{"name": "A", "program": [{"compute": 2}, {"io": "disk", "time": 3}]}, {"name": "B"}],
+    }
+    assert tomllib.loads(toml.write(scenario, "two\nlines")) == scenario
+
+
+STATEMENT = [Text("a_b <c>"), Table("", ("x", "y"), [("1", "|")])]
+
+
+def test_markdown_has_tables_charts_and_no_marks_by_accident():
+    posed = base.Exercise(
+        topic="t", seed=1, title="A *title*", statement=STATEMENT,
+        questions=["Why?"], worksheet=[Listing("Chart", blank(["A"], 3))], toml="", data={},
+        solve=lambda: base.Solution(parts=[Text("So.")], data={}),
+    )  # fmt: skip
+    assert markdown.write(posed) == (
+        "# A \\*title\\*\n\na\\_b \\<c>\n\n| x | y |\n| :-- | --: |\n| 1 | \\| |\n\n"
+        "## Questions\n\n1. Why?\n\n"
+        "## Answer\n\n**Chart**\n\n```text\n    0\n    |'''\ncpu ___\nA   ___\n```\n"
+    )
+    assert markdown.write(posed, posed.solve()).endswith("## Solution\n\nSo.\n")
+
+
+@pytest.mark.parametrize(("value", "text"), [(6, "6"), (0.5, "0.5"), (20 / 3, "6.67"), (1200, "1200")])
+def test_numbers_are_short(value, text):
+    assert base.number(value) == text
+
+
+# --- the command line -----------------------------------------------------------------------------------
+
+
+def test_the_list_of_topics(llmos):
+    code, out, _ = llmos("exercise", "list", "--json")
+    assert code == 0
+    assert [topic["name"] for topic in json.loads(out)["topics"]] == [*topics()]
+    assert all(name in llmos("exercise", "list")[1] for name in topics())
+
+
+def test_without_solve_the_answer_is_not_told(llmos):
+    code, posed, _ = llmos("exercise", "scheduling", "--seed", "5", "--policy", "fcfs")
+    assert code == 0
+    assert "Gantt chart" in posed
+    assert "Decision by decision" not in posed
+    assert "\x1b" not in posed
+    _, solved, _ = llmos("exercise", "scheduling", "--seed", "5", "--policy", "fcfs", "--solve")
+    assert solved.startswith(posed[: posed.index("The answer:")])
+    assert all(text in solved for text in ("Decision by decision", "first in the queue", "turnaround ("))
+    assert json.loads(llmos("exercise", "scheduling", "--json")[1])["solution"] is None
+
+
+def test_one_document_for_programs(llmos):
+    _, out, _ = llmos("exercise", "scheduling", "--seed", "5", "--solve", "--json")
+    document = json.loads(out)
+    assert [*document] == ["schema", "topic", "seed", "title", "given", "questions", "scenario", "solution"]
+    _, scenario, _ = llmos("exercise", "scheduling", "--seed", "5", "--toml")
+    assert document["scenario"] == scenario
+
+
+def test_paragraphs_fit_into_80_columns(llmos, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for seed in ("1", "2", "3"):
+        for policy in ("fcfs", "rr", "edf", "mlfq"):
+            _, out, _ = llmos("exercise", "scheduling", "--policy", policy, "--seed", seed)
+            tables = [line for line in out.splitlines() if line.startswith(("quantum", "parameter", "boost"))]
+            assert max(len(line) for line in out.splitlines() if line not in tables) <= 80
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["schedulin"], 'did you mean "scheduling"'),
+        (["scheduling", "--policy", "fcsf"], 'did you mean "fcfs"'),
+        (["scheduling", "--policy", "rr quantm=2"], 'did you mean "quantum"'),
+        (["scheduling", "--policy", "rr quantum=0"], "more than 0"),
+        (["scheduling", "--policy", "nothing.py"], "no such file"),
+        (["scheduling", "--jobs", "11"], "1<=x<=10"),
+        (["scheduling", "--jobs", "many"], "not a valid integer"),
+        (["scheduling", "--convention", "ostp"], "textbook"),
+        (["scheduling", "--seed", "-1"], "range"),
+        (["processes", "--policy", "fcsf"], 'did you mean "fcfs"'),
+        (["processes", "--json", "--toml"], "exclude each other"),
+    ],
+)
+def test_bad_options_name_the_cure(llmos, args, says):
+    code, out, err = llmos("exercise", *args)
+    assert code == 2
+    assert says in err
+    assert "Traceback" not in err
+    assert out == ""
