@@ -16,13 +16,15 @@ from llmos.costs.model import CostModel
 from llmos.costs.profile import Profile, load_profile
 from llmos.engine.simulation import FOREVER
 from llmos.errors import ProfileError, ScenarioError
+from llmos.process.balance import Balancing
+from llmos.process.cores import Rules
 from llmos.process.dispatcher import Costs
-from llmos.scenario import offered, policies, positions
-from llmos.scenario.machine import CpuSpec, DeviceSpec, EngineSpec, MachineSpec, PolicySpec
+from llmos.scenario import offered, outside, policies, positions
 from llmos.scenario.machine_tables import Cpu, Engine
 from llmos.scenario.policies import World
 from llmos.scenario.programs import DEFAULT_DEVICE, Programs
 from llmos.scenario.source import Findings, Scenario
+from llmos.scenario.spec import CacheSpec, CpuSpec, DeviceSpec, EngineSpec, MachineSpec, PolicySpec
 from llmos.scenario.work import Work, gather
 from llmos.trace.expand import Cost
 
@@ -59,6 +61,7 @@ def build(
             return policy_of(scenario, own, world, (world, "scheduler"), findings, seed=seed)
         return policy_of(scenario, scheduler, world, ("scheduler",), asked, folder, seed=seed)
 
+    outside.check(scenario, work, findings)
     cpu, engine = _cpu(scenario, policy), _engine(scenario, policy, costs, findings)
     findings.problems += asked.problems
     _pace(work, cpu, engine, costs, findings)
@@ -72,6 +75,9 @@ def build(
         cpu=cpu,
         engine=engine,
         devices=_devices(scenario, programs),
+        shared=outside.shared(model),
+        most_in_group=outside.most_in_group(model),
+        injections=outside.injections(model),
         tasks=work.tasks,
         requests=work.requests,
         until_ns=model.until or FOREVER,
@@ -132,8 +138,28 @@ def _cpu(scenario: Scenario, policy: FindPolicy) -> CpuSpec | None:
         return None
     cpu = scenario.model.cpu or Cpu()
     found = policy(cpu.scheduler, "cpu")
-    costs = Costs(**{f"{name}_ns": ns for name, ns in cpu.costs})
-    return CpuSpec(policy=found, count=cpu.count, costs=costs) if found else None
+    if found is None:
+        return None
+    cache = None
+    if cpu.cache:
+        given = cpu.cache
+        cache = CacheSpec(size_bytes=given.size, warmup_ns=given.warmup, warm_rate=given.warm_rate)
+    return CpuSpec(
+        policy=outside.grouped(found, scenario.model.cgroup, "cpu"),
+        count=cpu.count,
+        costs=Costs(**{f"{name}_ns": ns for name, ns in cpu.costs}),
+        rules=Rules(
+            rotate_ns=cpu.rules.rotate,
+            whole_ns=cpu.rules.whole,
+            **cpu.rules.model_dump(exclude={"rotate", "whole"}),
+        ),
+        per_core=cpu.queues == "per-core",
+        balancing=Balancing(
+            placement=cpu.placement, steal=cpu.steal, peek_ns=cpu.peek, balance_ns=cpu.balance
+        ),
+        speeds=tuple(cpu.speeds),
+        cache=cache,
+    )
 
 
 def _engine(
@@ -146,6 +172,7 @@ def _engine(
     cost = _iteration_cost(engine, costs, findings)
     if found is None or cost is None:
         return None
+    found = outside.grouped(found, scenario.model.cgroup, "engine")
     return EngineSpec(policy=found, cost=cost, slots=engine.slots, token_budget=engine.token_budget)
 
 

@@ -65,6 +65,13 @@ def _tokens(value: object) -> int:
     return count
 
 
+def _speed(value: object) -> int:
+    permille = units.number(value) * 1000
+    if permille != int(permille) or not 1 <= permille <= 1_000_000:
+        raise UnfitError("it should be 0.001 to 1000, in steps of 0.001", hint="1 is an ordinary core")
+    return int(permille)
+
+
 def _number(value: object) -> Decimal:
     return units.number(value)
 
@@ -109,8 +116,15 @@ _reads, _schema = _quantity(_gap, text=["20 /s", "0.5 /ms"])
 Rate = Annotated[Fraction, _reads, _schema]
 """A rate, kept as the mean gap in ns."""
 
+_reads, _schema = _quantity(units.size_bytes, text=["64 KiB", "100 B"])
+Size = Annotated[int, _reads, _schema]
+"""A size in bytes."""
+
 Number = Annotated[Decimal, BeforeValidator(_number), WithJsonSchema({"type": "number"})]
 """A number, exactly as written."""
+
+Speed = Annotated[int, BeforeValidator(_speed), WithJsonSchema({"type": "number", "exclusiveMinimum": 0})]
+"""A factor, in thousandths."""
 
 Yes = Annotated[bool, BeforeValidator(_only_true), WithJsonSchema({"const": True})]
 
@@ -118,3 +132,5 @@ Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Priority = Annotated[int, Field(ge=-(10**9), le=10**9)]
 Tickets = Annotated[int, Field(ge=1, le=10**9)]
+Nice = Annotated[int, Field(ge=-20, le=19)]
+CoreNumber = Annotated[int, Field(ge=0, le=1023)]

@@ -221,6 +221,8 @@ class _Machine:
             priority=spec.priority,
             tickets=spec.tickets,
             client=spec.client,
+            nice=spec.nice,
+            group=spec.group,
             prompt=spec.prompt,
             output=spec.output,
             relative_deadline_ns=spec.deadline_ns,

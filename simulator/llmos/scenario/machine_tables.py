@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from llmos.scenario.fields import Duration, FineDuration, Model, Name, Tokens
+from llmos.scenario.fields import Duration, FineDuration, Model, Name, PositiveDuration, Size, Speed, Tokens
 from llmos.scenario.policies import parse_choice
 from llmos.scenario.units import UnfitError, kind
 
@@ -46,6 +46,9 @@ class Costs(Model):
     """What the kernel's own work costs on a core; everything is free unless it is given."""
 
     context_switch: Duration = Field(default=0, description="Switching to another task.")
+    migration: Duration = Field(
+        default=0, description="In addition, for a task that ran on another core before."
+    )
     syscall: Duration = Field(
         default=0, description="Entering the kernel for a system call; charged to the caller."
     )
@@ -53,10 +56,49 @@ class Costs(Model):
     timer: Duration = Field(default=0, description="A timer interrupt: the end of a quantum or of a sleep.")
     io_interrupt: Duration = Field(default=0, description="The interrupt of a device that is done.")
     ipi: Duration = Field(default=0, description="Telling another core that there is work for it.")
+    release: Duration = Field(default=0, description="Releasing a job of a periodic task.")
+    completion: Duration = Field(default=0, description="Ending a job of a periodic task.")
+    interrupt_context: Duration = Field(
+        default=0,
+        description="Saving and restoring the context of a running task, for each interrupt that it suffers.",
+    )
+
+
+class Cache(Model):
+    """The cache of each core: a task that has worked there for a while works faster there."""
+
+    size: Size = Field(description="Its size; the working sets of the warm tasks fit into it.")
+    warmup: PositiveDuration = Field(description="Time on the core until a task is warm.")
+    warm_rate: Speed = Field(description="How much faster a warm task works: 2 is twice as fast.")
+
+
+class Rules(Model):
+    """What the cores of some courses and tools do differently."""
+
+    rotate: Duration = Field(
+        default=0,
+        description="At every multiple of this time, on one clock for all cores, every running task goes to "
+        "the end of its queue; 0 = never.",
+    )
+    whole: Duration = Field(
+        default=0, description="A burst that ends inside such a step keeps the core to the end of it; 0 = no."
+    )
+    full_quantum: bool = Field(
+        default=False, description="A burst that ends early keeps the core for the rest of its quantum."
+    )
+    keep_on_io: bool = Field(
+        default=False, description="A task that waits for a device keeps its core, which idles."
+    )
+    abort_on_miss: bool = Field(
+        default=False, description="A job that is not complete at its deadline is given up."
+    )
+    serial_decisions: bool = Field(
+        default=False, description="The cores make their decisions one after another, under one lock."
+    )
 
 
 class Cpu(Model):
-    """Equal cores on one shared ready queue."""
+    """The cores, on one shared ready queue or each on its own."""
 
     count: int = Field(default=1, ge=1, le=1024, description="Number of cores, 1 to 1024.")
     scheduler: Choice = Field(
@@ -64,6 +106,44 @@ class Cpu(Model):
         description='Who runs next: a policy by name, your own ("mine.py:Mine"), or a table with parameters.',
     )
     costs: Costs = Field(default=Costs(), description="What the kernel's own work costs.")
+    queues: Literal["shared", "per-core"] = Field(
+        default="shared", description="One ready queue for all cores, or one for each."
+    )
+    placement: Literal["deal", "least"] = Field(
+        default="deal",
+        description="Which core's queue a new task joins: in turn, or the least loaded (also at wake-up).",
+    )
+    steal: bool = Field(
+        default=False, description="A core with nothing to do takes a task of the longest queue."
+    )
+    peek: Duration = Field(
+        default=0,
+        description="How often a core whose queue is empty looks into another one, drawn by lot; 0 = never.",
+    )
+    balance: Duration = Field(
+        default=0, description="How often the longest queues give tasks to the shortest; 0 = never."
+    )
+    speeds: list[Speed] = Field(
+        default=[],
+        max_length=1024,
+        description="The speed of each core; 1 is an ordinary one. Left out: all 1.",
+    )
+    cache: Cache | None = Field(default=None, description="The cache of each core, if it is modelled.")
+    rules: Rules = Field(default=Rules(), description="Rules of some courses and tools.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Cpu:
+        if self.speeds and len(self.speeds) != self.count:
+            raise UnfitError(
+                f"{len(self.speeds)} speeds for {self.count} cores", hint="give one for each core"
+            )
+        moving = [name for name in ("steal", "peek", "balance") if getattr(self, name)]
+        if moving and self.queues == "shared":
+            raise UnfitError(
+                f"`{moving[0]}` moves tasks between queues, but there is only one",
+                hint='add queues = "per-core", or take it away',
+            )
+        return self
 
 
 class IterationCost(Model):

@@ -16,6 +16,7 @@ from llmos.scenario import arrivals, distributions
 from llmos.scenario.fields import TAG, Model, PlainDuration, PositiveDuration
 from llmos.scenario.machine_tables import Choice, Cpu, Device, Engine
 from llmos.scenario.program_tables import VERBS, Program
+from llmos.scenario.shared_tables import Cgroup, Condition, Inject, Mailbox, Mutex, Pipe, Semaphore
 from llmos.scenario.work_tables import Request, RequestWorkload, Task, TaskWorkload, Workload
 
 
@@ -62,6 +63,17 @@ class ScenarioModel(Model):
     cpu: Cpu | None = Field(default=None, description="The cores; with tasks and no [cpu] there is one.")
     engine: Engine | None = Field(default=None, description="The LLM engine.")
     device: list[Device] = Field(default=[], max_length=1000, description="Devices that tasks wait for.")
+    mutex: list[Mutex] = Field(default=[], max_length=10_000, description="Locks that tasks take.")
+    semaphore: list[Semaphore] = Field(default=[], max_length=10_000, description="Counting semaphores.")
+    condition: list[Condition] = Field(default=[], max_length=10_000, description="Condition variables.")
+    pipe: list[Pipe] = Field(default=[], max_length=10_000, description="Pipes between tasks.")
+    mailbox: list[Mailbox] = Field(default=[], max_length=10_000, description="Mailboxes for messages.")
+    cgroup: list[Cgroup] = Field(
+        default=[], max_length=1000, description="Groups of tasks with shares and limits."
+    )
+    inject: list[Inject] = Field(
+        default=[], max_length=10_000, description="What happens from outside: interrupts, signals, pauses."
+    )
     programs: dict[str, Program] = Field(default={}, description="Programs by name.")
     task: list[Task] = Field(default=[], description="Tasks, one by one.")
     request: list[Request] = Field(default=[], description="Requests, one by one.")

@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from llmos.costs.ops import DTYPE_BYTES, LARGEST
 from llmos.errors import did_you_mean
-from llmos.scenario.fields import TAG, Count, Duration, Model, Name, Yes
+from llmos.scenario.fields import TAG, CoreNumber, Count, Duration, Model, Name, Priority, Size, Yes
+from llmos.scenario.shared_tables import Signal
 from llmos.scenario.units import UnfitError, kind, shown, size_bytes
 
 Repeats = Annotated[int, Field(ge=1, le=10**9)]
@@ -93,6 +94,117 @@ class VectorAddStep(Model):
         return self
 
 
+class ExecStep(Model):
+    """Become another program."""
+
+    exec: Name = Field(description="The program, one of [programs].")
+
+
+class NiceStep(Model):
+    """Change how much the task gives way to others."""
+
+    nice: int = Field(ge=-39, le=39, description="Added to its nice value.")
+
+
+class PriorityStep(Model):
+    """Change the task's priority."""
+
+    priority: Priority = Field(description="The new one; smaller is more urgent.")
+
+
+class AffinityStep(Model):
+    """Restrict the task to some cores."""
+
+    affinity: list[CoreNumber] = Field(min_length=1, description="Their numbers.")
+
+
+class KillStep(Model):
+    """Send a signal."""
+
+    kill: Name = Field(description="The task that gets it, by name.")
+    signal: Signal = Field(default="TERM", description="Which.")
+
+
+class HandleStep(Model):
+    """Say what happens on a signal."""
+
+    handle: Literal["TERM", "INT", "USR1", "USR2", "CONT"] = Field(description="The signal.")
+    program: Name | None = Field(default=None, description="What runs then, one of [programs].")
+    action: Literal["ignore", "default"] = Field(
+        default="ignore", description="Or nothing, or what happens without `handle`."
+    )
+
+
+class PauseStep(Model):
+    """Wait for a signal."""
+
+    pause: Yes = Field(description="true")
+
+
+class LockStep(Model):
+    """Take a mutex."""
+
+    lock: Name = Field(description="The mutex.")
+
+
+class UnlockStep(Model):
+    """Give a mutex back."""
+
+    unlock: Name = Field(description="The mutex.")
+
+
+class DownStep(Model):
+    """Take one from a semaphore."""
+
+    down: Name = Field(description="The semaphore.")
+
+
+class UpStep(Model):
+    """Add one to a semaphore."""
+
+    up: Name = Field(description="The semaphore.")
+
+
+class WaitForStep(Model):
+    """Wait for a condition, giving the mutex back meanwhile."""
+
+    wait_for: Name = Field(description="The condition.")
+    mutex: Name = Field(description="The mutex that the task holds.")
+
+
+class NotifyStep(Model):
+    """Wake who waits for a condition."""
+
+    notify: Name = Field(description="The condition.")
+    all: bool = Field(default=False, description="Everybody, not only the first.")
+
+
+class WriteStep(Model):
+    """Write into a pipe."""
+
+    write: Name = Field(description="The pipe.")
+    size: Size = Field(description="How many bytes.")
+
+
+class ReadStep(Model):
+    """Read from a pipe."""
+
+    read: Name = Field(description="The pipe.")
+    size: Size = Field(description="How many bytes at most.")
+
+
+class SendStep(Model):
+    """Put a message into a mailbox."""
+
+    send: Name = Field(description="The mailbox.")
+
+
+class ReceiveStep(Model):
+    """Take a message out of a mailbox."""
+
+    receive: Name = Field(description="The mailbox.")
+
+
 class RepeatStep(Model):
     """Do some steps again and again."""
 
@@ -108,6 +220,23 @@ VERBS: Final[dict[str, type[Model]]] = {
     "fork": ForkStep,
     "wait": WaitStep,
     "exit": ExitStep,
+    "exec": ExecStep,
+    "nice": NiceStep,
+    "priority": PriorityStep,
+    "affinity": AffinityStep,
+    "kill": KillStep,
+    "handle": HandleStep,
+    "pause": PauseStep,
+    "lock": LockStep,
+    "unlock": UnlockStep,
+    "down": DownStep,
+    "up": UpStep,
+    "wait_for": WaitForStep,
+    "notify": NotifyStep,
+    "write": WriteStep,
+    "read": ReadStep,
+    "send": SendStep,
+    "receive": ReceiveStep,
     "matmul": MatmulStep,
     "vector_add": VectorAddStep,
     "repeat": RepeatStep,
@@ -137,6 +266,23 @@ Step = Annotated[
     | Annotated[ForkStep, Tag("~fork")]
     | Annotated[WaitStep, Tag("~wait")]
     | Annotated[ExitStep, Tag("~exit")]
+    | Annotated[ExecStep, Tag("~exec")]
+    | Annotated[NiceStep, Tag("~nice")]
+    | Annotated[PriorityStep, Tag("~priority")]
+    | Annotated[AffinityStep, Tag("~affinity")]
+    | Annotated[KillStep, Tag("~kill")]
+    | Annotated[HandleStep, Tag("~handle")]
+    | Annotated[PauseStep, Tag("~pause")]
+    | Annotated[LockStep, Tag("~lock")]
+    | Annotated[UnlockStep, Tag("~unlock")]
+    | Annotated[DownStep, Tag("~down")]
+    | Annotated[UpStep, Tag("~up")]
+    | Annotated[WaitForStep, Tag("~wait_for")]
+    | Annotated[NotifyStep, Tag("~notify")]
+    | Annotated[WriteStep, Tag("~write")]
+    | Annotated[ReadStep, Tag("~read")]
+    | Annotated[SendStep, Tag("~send")]
+    | Annotated[ReceiveStep, Tag("~receive")]
     | Annotated[MatmulStep, Tag("~matmul")]
     | Annotated[VectorAddStep, Tag("~vector_add")]
     | Annotated[RepeatStep, Tag("~repeat")],

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import GeneratorType
+from types import GeneratorType, MappingProxyType
+from typing import Any, Final
 
 from llmos import plugins
 from llmos.costs.ops import Matmul, Op, VectorAdd
@@ -132,6 +133,15 @@ class Programs:
                     ops.update(child.ops)
                     out.append((step.count, [Fork(child.start)]))
                     children += step.count * child.processes
+                case tables.ExecStep():
+                    after = self.named(step.exec, (*place, "exec"))
+                    ops.update(after.ops)
+                    out.append(calls.Exec(after.start))
+                    children += after.processes - 1
+                case tables.HandleStep(program=str() as name):
+                    handler = self.named(name, (*place, "program"))
+                    ops.update(handler.ops)
+                    out.append(calls.Handle(step.handle, handler.start))
                 case tables.MatmulStep() | tables.VectorAddStep():
                     work = Work(_op(step), step.count)
                     ops.setdefault(work.op, place)
@@ -141,19 +151,29 @@ class Programs:
         return out, children
 
     def _call(self, step: Step, path: positions.Path) -> Call:
+        for key, kind in _NAMES.items():
+            if key in step.model_fields_set:
+                self._check_shared(kind, getattr(step, key), (*path, key))
         match step:
-            case tables.ComputeStep():
-                return Compute(step.compute)
-            case tables.SleepStep():
-                return Sleep(step.sleep)
             case tables.IoStep():
                 return Io(self._device(step.io, (*path, "io")), step.time)
-            case tables.YieldStep():
-                return YieldCpu()
-            case tables.WaitStep():
-                return Wait()
+            case tables.AffinityStep():
+                return calls.SetAffinity(self._cores(step.affinity, (*path, "affinity")))
             case _:
-                return calls.Exit()
+                return _CALLS[type(step)](step)
+
+    def _check_shared(self, kind: str, name: str, path: positions.Path) -> None:
+        known = [thing.name for thing in getattr(self.scenario.model, kind)]
+        if name not in known:
+            hint = did_you_mean(name, known) or f'declare it: [[{kind}]] with name = "{name}"'
+            self.findings.add(path, f'there is no {kind} "{name}"', allowed=tuple(known), hint=hint)
+
+    def _cores(self, numbers: list[int], path: positions.Path) -> frozenset[int]:
+        count = self.scenario.model.cpu.count if self.scenario.model.cpu else 1
+        for i, number in enumerate(numbers):
+            if number >= count:
+                self.findings.add((*path, i), f"there is no core {number}; the last one is {count - 1}")
+        return frozenset(numbers)
 
     def _device(self, name: str | None, path: positions.Path) -> str:
         if name is None:
@@ -175,6 +195,40 @@ class Programs:
                 return _NOTHING
             self._functions[spec] = Code(lambda: _generator(function, spec, self.scenario.folder))
         return self._functions[spec]
+
+
+_NAMES: Final = MappingProxyType(
+    {"lock": "mutex", "unlock": "mutex", "mutex": "mutex", "down": "semaphore", "up": "semaphore",
+     "wait_for": "condition", "notify": "condition", "write": "pipe", "read": "pipe", "send": "mailbox",
+     "receive": "mailbox"}
+)  # fmt: skip
+"""What sort of shared thing the keys of a step name."""
+
+_CALLS: Final = MappingProxyType[Any, Callable[[Any], Call]](
+    {
+        tables.ComputeStep: lambda step: Compute(step.compute),
+        tables.SleepStep: lambda step: Sleep(step.sleep),
+        tables.YieldStep: lambda _: YieldCpu(),
+        tables.WaitStep: lambda _: Wait(),
+        tables.ExitStep: lambda _: calls.Exit(),
+        tables.NiceStep: lambda step: calls.Nice(step.nice),
+        tables.PriorityStep: lambda step: calls.SetPriority(step.priority),
+        tables.KillStep: lambda step: calls.Kill(step.kill, step.signal),
+        tables.HandleStep: lambda step: calls.Handle(step.handle, step.action),
+        tables.PauseStep: lambda _: calls.Pause(),
+        tables.LockStep: lambda step: calls.Lock(step.lock),
+        tables.UnlockStep: lambda step: calls.Unlock(step.unlock),
+        tables.DownStep: lambda step: calls.Down(step.down),
+        tables.UpStep: lambda step: calls.Up(step.up),
+        tables.WaitForStep: lambda step: calls.WaitFor(step.wait_for, step.mutex),
+        tables.NotifyStep: lambda step: calls.Notify(step.notify, step.all),
+        tables.WriteStep: lambda step: calls.Write(step.write, step.size),
+        tables.ReadStep: lambda step: calls.Read(step.read, step.size),
+        tables.SendStep: lambda step: calls.Send(step.send),
+        tables.ReceiveStep: lambda step: calls.Receive(step.receive),
+    }
+)
+"""The call of each step that needs nothing but itself."""
 
 
 def _walk(compiled: Compiled) -> calls.Program:

@@ -63,6 +63,8 @@ class RequestSpec:
     tickets: int = 1
     client: str = ""
     deadline_ns: int | None = None
+    nice: int = 0
+    group: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

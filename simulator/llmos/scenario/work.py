@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from llmos.costs.ops import Op
 from llmos.errors import ScenarioError
@@ -61,7 +62,7 @@ def gather(scenario: Scenario, seed: int, programs: Programs, findings: Findings
             RequestSpec(
                 name=name, prompt=request.prompt, output=request.output, arrival_ns=request.arrival,
                 priority=request.priority, tickets=request.tickets, client=request.client,
-                deadline_ns=request.deadline,
+                deadline_ns=request.deadline, nice=request.nice, group=request.group,
             )
             for name in _copies(request.name or f"request{i + 1}", request.count)
         ]  # fmt: skip
@@ -105,7 +106,8 @@ def _add(
         return True
     for i, row in enumerate(rows, start=1):
         own = code or programs.burst(row["burst"], workload.io, path)
-        work.tasks.append(TaskSpec(program=own.start, **_terms(workload, row, i)))
+        place = _place(workload, row.get("burst"))
+        work.tasks.append(TaskSpec(program=own.start, **_terms(workload, row, i), **place))
     return True
 
 
@@ -128,7 +130,18 @@ def _terms(workload: TaskWorkload | RequestWorkload, row: Row, i: int) -> Row:
         "priority": row.get("priority", workload.priority),
         "tickets": row.get("tickets", workload.tickets),
         "client": row.get("client", workload.client),
+        "nice": workload.nice,
+        "group": row.get("group", workload.group),
         "deadline_ns": row.get("deadline", workload.deadline),
+    }
+
+
+def _place(task: Task | TaskWorkload, burst: int | None) -> dict[str, Any]:
+    """What only a task on a core has: where it may run, its cache and its declared time."""
+    return {
+        "affinity": None if task.affinity is None else frozenset(task.affinity),
+        "working_set_bytes": task.working_set,
+        "wcet_ns": burst if task.wcet is None else task.wcet,
     }
 
 
@@ -137,7 +150,7 @@ def _listed_tasks(task: Task, i: int, code: Code) -> list[TaskSpec]:
         TaskSpec(
             name=name, program=code.start, arrival_ns=task.arrival, priority=task.priority,
             tickets=task.tickets, client=task.client, deadline_ns=task.deadline, period_ns=task.period,
-            jobs=task.jobs,
+            jobs=task.jobs, nice=task.nice, group=task.group, **_place(task, task.burst),
         )
         for name in _copies(task.name or f"task{i + 1}", task.count)
     ]  # fmt: skip

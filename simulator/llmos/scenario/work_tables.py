@@ -10,12 +10,15 @@ from llmos.scenario.arrivals import AllAtOnce, Arrival, Poisson
 from llmos.scenario.distributions import Sizes, Times
 from llmos.scenario.fields import (
     TAG,
+    CoreNumber,
     Count,
     Duration,
     Model,
     Name,
+    Nice,
     PositiveDuration,
     Priority,
+    Size,
     Tickets,
     Tokens,
 )
@@ -50,6 +53,12 @@ class _Terms(Model):
 
     priority: Priority = Field(default=0, description="For priority scheduling; smaller is more urgent.")
     tickets: Tickets = Field(default=1, description="Share of the processor, for stride scheduling.")
+    nice: Nice = Field(
+        default=0, description="How much it gives way to others, -20 to 19, for cfs, eevdf and bsd."
+    )
+    group: str = Field(
+        default="", max_length=64, description="Its cgroup, or its class in a multilevel queue."
+    )
     client: str = Field(
         default="", max_length=64, description="Who is charged for the service; tasks of a client share."
     )
@@ -65,6 +74,14 @@ class _Work(_Terms):
     program: ProgramChoice | None = Field(
         default=None,
         description="Steps, the name of one of [programs], or path.py:function; in place of `burst`.",
+    )
+    affinity: list[CoreNumber] | None = Field(
+        default=None, min_length=1, description="The cores that it may run on; left out: all."
+    )
+    working_set: Size = Field(default=0, description="Cache that it needs, where cores have caches.")
+    wcet: PositiveDuration | None = Field(
+        default=None,
+        description="Declared worst-case execution time, for policies that plan; left out: `burst`.",
     )
 
 

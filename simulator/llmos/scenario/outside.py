@@ -1,0 +1,115 @@
+"""What stands around the tasks of a scenario: shared things, cgroups, and what happens from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llmos.engine.simulation import FOREVER
+from llmos.errors import did_you_mean
+from llmos.scenario.model import ScenarioModel
+from llmos.scenario.policies import World
+from llmos.scenario.shared_tables import Cgroup
+from llmos.scenario.source import Findings, Scenario
+from llmos.scenario.spec import Injection, PolicySpec, SharedSpec
+from llmos.scenario.work import Work
+from llmos.sched._groups import Group, Groups
+
+WITHOUT_END = 10**9
+"""So often happens what happens again and again: until the run ends."""
+
+
+def shared(model: ScenarioModel) -> list[SharedSpec]:
+    """The mutexes, semaphores, conditions, pipes and mailboxes of the scenario."""
+    return [
+        *(
+            SharedSpec(name=m.name, kind="mutex", size=m.ceiling or 0, protocol=m.protocol)
+            for m in model.mutex
+        ),
+        *(SharedSpec(name=s.name, kind="semaphore", size=s.value) for s in model.semaphore),
+        *(SharedSpec(name=c.name, kind="condition") for c in model.condition),
+        *(SharedSpec(name=p.name, kind="pipe", size=p.capacity) for p in model.pipe),
+        *(SharedSpec(name=m.name, kind="mailbox", size=m.capacity) for m in model.mailbox),
+    ]
+
+
+def grouped(policy: PolicySpec, cgroups: Sequence[Cgroup], world: World) -> PolicySpec:
+    """The policy inside each of the cgroups, if there are any. Quotas are times, so an engine has none."""
+    if not cgroups:
+        return policy
+    groups = {
+        c.name: Group(weight=c.weight, quota=c.quota if world == "cpu" else None, period_ns=c.period)
+        for c in cgroups
+    }
+    return PolicySpec(name=policy.name, make=lambda: Groups(groups, policy.make))
+
+
+def most_in_group(model: ScenarioModel) -> dict[str, int]:
+    """How many processes a cgroup may have, where that is limited."""
+    return {cgroup.name: cgroup.processes for cgroup in model.cgroup if cgroup.processes is not None}
+
+
+def injections(model: ScenarioModel) -> list[Injection]:
+    """What happens from outside."""
+    return [
+        Injection(
+            name=i.task or i.interrupt or "",
+            at_ns=i.at,
+            every_ns=i.every or FOREVER,
+            count=i.count or (1 if i.every is None else WITHOUT_END),
+            cpu=i.cpu,
+            cost_ns=i.time,
+            signal=i.signal or "",
+            device=i.pause or "",
+        )
+        for i in model.inject
+    ]
+
+
+def check(scenario: Scenario, work: Work, findings: Findings) -> None:
+    """Check that names are used once, and that who is named is there."""
+    model = scenario.model
+    seen: dict[str, str] = {}
+    for kind in ("mutex", "semaphore", "condition", "pipe", "mailbox"):
+        for i, thing in enumerate(getattr(model, kind)):
+            if thing.name in seen:
+                findings.add((kind, i, "name"), f'the name "{thing.name}" is taken by a {seen[thing.name]}')
+            seen[thing.name] = kind
+    _check_groups(scenario, findings)
+    _check_cores(scenario, findings)
+    tasks = {task.name for task in work.tasks}
+    devices = {device.name for device in model.device}
+    count = model.cpu.count if model.cpu else 1
+    for i, inject in enumerate(model.inject):
+        if inject.task is not None and inject.task not in tasks:
+            hint = did_you_mean(inject.task, tasks)
+            findings.add(("inject", i, "task"), f'there is no task "{inject.task}"', hint=hint)
+        if inject.pause is not None and inject.pause not in devices:
+            hint = did_you_mean(inject.pause, devices) or "declare it under [[device]]"
+            findings.add(("inject", i, "pause"), f'there is no device "{inject.pause}"', hint=hint)
+        if inject.cpu >= count:
+            findings.add(("inject", i, "cpu"), f"there is no core {inject.cpu}; the last one is {count - 1}")
+
+
+def _check_groups(scenario: Scenario, findings: Findings) -> None:
+    known = [cgroup.name for cgroup in scenario.model.cgroup]
+    for i, name in enumerate(known):
+        if name in known[:i]:
+            findings.add(("cgroup", i, "name"), f'there are two cgroups called "{name}"')
+    if not known:
+        return
+    for kind in ("task", "request", "workload"):
+        for i, entry in enumerate(getattr(scenario.model, kind)):
+            if entry.group and entry.group not in known:
+                hint = did_you_mean(entry.group, known) or "declare it under [[cgroup]]"
+                findings.add((kind, i, "group"), f'there is no cgroup "{entry.group}"', hint=hint)
+
+
+def _check_cores(scenario: Scenario, findings: Findings) -> None:
+    count = scenario.model.cpu.count if scenario.model.cpu else 1
+    for kind in ("task", "workload"):
+        for i, entry in enumerate(getattr(scenario.model, kind)):
+            for j, core in enumerate(getattr(entry, "affinity", None) or ()):
+                if core >= count:
+                    findings.add(
+                        (kind, i, "affinity", j), f"there is no core {core}; the last one is {count - 1}"
+                    )
