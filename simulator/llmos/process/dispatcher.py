@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from llmos.trace.log import Log
 
 
+MOST_SHOWN = 50
+"""So many tasks of each shelf of a ready queue are shown."""
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Slot:
     """A place where one task can run: a core, or one place in an engine's batch."""
@@ -47,13 +51,9 @@ class Slot:
     """Whether it became free by an event of its own, so that no other processor has to tell it."""
     in_kernel: bool = False
     """Whether its task is inside the kernel and cannot be preempted."""
-    kept_for: Task | None = None
-    """The only task that may run here, while it waits for I/O and keeps its core."""
 
     def takes(self, task: Task) -> bool:
         """Whether `task` may run here."""
-        if self.kept_for is not None:
-            return self.kept_for is task
         return task.affinity is None or self.cpu in task.affinity
 
 
@@ -108,8 +108,8 @@ class Processor(Protocol):
     def sync(self, dispatcher: Dispatcher) -> None:
         """Charge every running task of `dispatcher` for the service it has had until now."""
 
-    def interrupt(self, cpu: int, irq: str, cost_ns: int, reason: str) -> None:
-        """Keep processor `cpu` busy with an interrupt for `cost_ns`, and log it."""
+    def interrupt(self, cpu: int, irq: str, cost_ns: int, reason: str) -> int:
+        """Keep processor `cpu` busy with an interrupt for `cost_ns`, and log it; return until when."""
 
     def tick(self, dispatcher: Dispatcher) -> None:
         """Call the dispatcher's `tick` now, or as soon as the hardware allows."""
@@ -181,6 +181,12 @@ class Dispatcher:
         if not self.asked:
             self.processor.request(self)
 
+    def rotate(self, slot: Slot) -> None:
+        """The turn of the task in `slot` is over, and it has no claim to the slot if it is picked again."""
+        task = slot.task
+        self.expire(slot)
+        self._vacate(slot, task)
+
     def yielded(self, slot: Slot) -> None:
         """The task in `slot` gives it away."""
         task = self._leave(slot)
@@ -198,6 +204,12 @@ class Dispatcher:
 
     def withdraw(self, task: Task) -> None:
         """Take a ready task out of the queue; who calls this says what becomes of it."""
+        for slot in self.slots:
+            if slot.handed_back is task:
+                self._vacate(slot, task)
+        self._take_out(task)
+
+    def _take_out(self, task: Task) -> None:
         try:
             self.policy.withdraw(task, self.sim.now)
         except LookupError as error:
@@ -218,7 +230,7 @@ class Dispatcher:
         slot = next((slot for slot in self.slots if slot.task is task), None)
         if task.pid in self.ready:
             cpu = self._newcomers.get(task.pid, task.cpu)
-            self.withdraw(task)
+            self._take_out(task)
             alter()
             self.admit(task, Why.CHANGED, cpu)
         elif slot is not None:
@@ -392,7 +404,7 @@ class Dispatcher:
 
     def _show(self) -> None:
         shelves = [
-            (heading, [(task.pid, figure) for task, figure in tasks])
+            (heading, [(task.pid, figure) for task, figure in tasks[:MOST_SHOWN]])
             for heading, tasks in self.policy.show(self.sim.now).items()
         ]
         self.emit(Queue(self.sim.now, self.slots[0].cpu, shelves=shelves))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -49,6 +50,7 @@ profile_option = click.option(
 @click.option(
     "--log", "log_path", type=click.Path(path_type=Path), help="Write the event log (.jsonl or .jsonl.gz)."
 )
+@click.option("--queues", is_flag=True, help="Log the ready queues after each decision, too.")
 @click.option("--runs", is_flag=True, help="With --json: also who ran where and when.")
 @json_option
 @click.pass_context
@@ -59,6 +61,7 @@ def command(
     scheduler: str | None,
     profile: str | None,
     log_path: Path | None,
+    queues: bool,
     runs: bool,
     as_json: bool,
 ) -> None:
@@ -67,7 +70,7 @@ def command(
     The exit code is 1 if the simulated run did not do what it set out to do.
     """
     spec = build(load(find(scenario)), seed=seed, scheduler=scheduler, profile=profile)
-    outcome = simulate(spec, log_path, keep_spans=runs)
+    outcome = simulate(replace(spec, shows_queues=queues), log_path, keep_spans=runs)
     if as_json:
         print_json(document(outcome.state, outcome.log_sha256, runs=runs))
     else:
