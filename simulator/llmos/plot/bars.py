@@ -71,7 +71,7 @@ def comparison(comparison: Comparison, metrics: Sequence[str] | None = None) -> 
 
 
 def _caption(comparison: Comparison, *remarks: str) -> list[str]:
-    return caption(comparison.scenario, comparison.seeds, "", comparison.profile, *remarks)
+    return caption(comparison.scenario, comparison.seeds, comparison.convention, comparison.profile, *remarks)
 
 
 def _nothing(comparison: Comparison, why: str) -> Figure:

@@ -4,6 +4,9 @@
   policy.
 - A mean over several seeds carries its 95 % confidence interval (Student's t over the seeds). One
   seed has no interval, and none is invented.
+- The same work makes pairs: `Comparison.difference` compares a scheduler with the first one seed by
+  seed, so that what the seeds do to both cancels. Its interval is mostly much narrower than the two
+  means' own: whether it holds 0 says whether the schedulers differ by more than chance.
 """
 
 from __future__ import annotations
@@ -34,6 +37,11 @@ class Estimate:
     half_width: float | None
     n: int
 
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether 0 lies outside the interval."""
+        return self.half_width is not None and abs(self.mean) > self.half_width
+
 
 def estimate(values: list[float]) -> Estimate:
     """Return the mean of `values` (one per seed, at least one) with its 95 % confidence interval."""
@@ -42,8 +50,18 @@ def estimate(values: list[float]) -> Estimate:
     if n == 1:
         return Estimate(mean, None, n)
     deviation = sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
-    t = T_95[n - 2] if n - 2 < len(T_95) else 1.96
-    return Estimate(mean, t * deviation / sqrt(n), n)
+    return Estimate(mean, _t_95(n - 1) * deviation / sqrt(n), n)
+
+
+def _t_95(freedom: int) -> float:
+    """The quantile for so many degrees of freedom; beyond the table, its expansion about the normal one.
+
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5.
+    """
+    if freedom <= len(T_95):
+        return T_95[freedom - 1]
+    z = 1.959964
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 @dataclass(slots=True)
@@ -67,6 +85,18 @@ class Comparison:
     profile: str
     seeds: list[int]
     columns: list[Column]
+    convention: str = ""
+
+    def difference(self, column: Column, metric: str) -> Estimate | None:
+        """How much more of `metric` the column has than the first one: mean of the seeds' differences.
+
+        None for the first column itself, and where a seed has no such number under one of the two.
+        """
+        first = self.columns[0]
+        here, there = column.values.get(metric, []), first.values.get(metric, [])
+        if column is first or not len(here) == len(there) == len(self.seeds):
+            return None
+        return estimate([a - b for a, b in zip(here, there, strict=True)])
 
 
 def compare(
@@ -110,7 +140,8 @@ def compare(
             done += 1
             if progress:
                 progress(done, len(schedulers) * len(seeds))
-    return Comparison(scenario.name, scenario.question, source, list(seeds), columns)
+    convention = scenario.model.convention
+    return Comparison(scenario.name, scenario.question, source, list(seeds), columns, convention)
 
 
 def _fit(scenario: Scenario, schedulers: Sequence[Choice], folder: Path) -> None:

@@ -11,7 +11,7 @@ from llmos.cli.output import amount, json_option, print_json, progress, say, tab
 from llmos.cli.parsing import split_list
 from llmos.cli.run import profile_option, scenario_argument
 from llmos.errors import LlmosError, did_you_mean
-from llmos.scenario.compare import Comparison, compare, estimate
+from llmos.scenario.compare import Column, Comparison, Estimate, compare, estimate
 from llmos.scenario.load import find, load
 
 WORLDS = {"cpu": "CPU tasks", "llm": "LLM requests"}
@@ -48,6 +48,9 @@ def command(
     """Run SCENARIO under several schedulers and seeds; print means with 95 % confidence intervals.
 
     All schedulers get the same work. What is not given is as the scenario's [compare] says.
+
+    With several seeds, each scheduler is also compared with the first one seed by seed; * marks a mean
+    difference whose interval excludes 0.
     """
     result = measure(scenario, schedulers, seeds, profile)
     wanted = split_list(metrics) or _planned(scenario)
@@ -96,7 +99,7 @@ def show(result: Comparison, wanted: list[str]) -> None:
     for world, title in WORLDS.items():
         names = [n for n in wanted or _usual(result, there) if n.startswith(world + ".")]
         if names:
-            rows = [[n.removeprefix(world + ".").removesuffix("_ns"), *_cells(result, n)] for n in names]
+            rows = [row for name in names for row in _rows(result, name, world)]
             table(title, ("", *(column.scheduler for column in result.columns)), rows)
             say()
     seeds = (
@@ -106,6 +109,9 @@ def show(result: Comparison, wanted: list[str]) -> None:
         "; +- is the 95 % confidence interval of the mean over the seeds" if len(result.seeds) > 1 else ""
     )
     say(f"{result.scenario}, {seeds}{interval}", style="dim")
+    if _is_paired(result):
+        first = result.columns[0].scheduler
+        say(f"minus {first}: mean of the differences seed by seed; * its interval excludes 0", style="dim")
     if result.profile:
         say(f"costs: {result.profile}", style="dim")
 
@@ -117,17 +123,31 @@ def _usual(result: Comparison, there: list[str]) -> list[str]:
     return [n for n in there if n.split(".", 1)[1] in USUAL and tells(n)]
 
 
-def _cells(result: Comparison, name: str) -> list[str]:
-    cells = []
-    for column in result.columns:
-        values = column.values.get(name)
-        if not values:
-            cells.append("-")
-            continue
-        e = estimate(values)
-        interval = f" +- {amount(e.half_width, name, digits=3)}" if e.half_width else ""
-        cells.append(amount(e.mean, name, digits=4) + interval)
-    return cells
+def _rows(result: Comparison, name: str, world: str) -> list[list[str]]:
+    """Return the means of a metric, and below them the differences from the first scheduler."""
+    short = name.removeprefix(world + ".").removesuffix("_ns")
+    rows = [[short, *(_cell(_estimate(column, name), name) for column in result.columns)]]
+    if _is_paired(result):
+        differences = [result.difference(column, name) for column in result.columns]
+        cells = [_cell(d, name) + (" *" if d and d.excludes_zero else "") for d in differences]
+        rows.append([f"  minus {result.columns[0].scheduler}", *cells])
+    return rows
+
+
+def _is_paired(result: Comparison) -> bool:
+    return len(result.seeds) > 1 and len(result.columns) > 1
+
+
+def _estimate(column: Column, name: str) -> Estimate | None:
+    values = column.values.get(name)
+    return estimate(values) if values else None
+
+
+def _cell(e: Estimate | None, name: str) -> str:
+    if e is None:
+        return "-"
+    interval = f" +- {amount(e.half_width, name, digits=3)}" if e.half_width else ""
+    return amount(e.mean, name, digits=4) + interval
 
 
 def as_document(result: Comparison) -> dict[str, Any]:
@@ -136,6 +156,7 @@ def as_document(result: Comparison) -> dict[str, Any]:
         "schema": 1,
         "scenario": result.scenario,
         "question": result.question,
+        "convention": result.convention,
         "profile": result.profile,
         "seeds": result.seeds,
         "columns": [
@@ -144,6 +165,7 @@ def as_document(result: Comparison) -> dict[str, Any]:
                 "log_sha256": column.hashes,
                 "metrics": {
                     name: {"mean": e.mean, "ci95_half_width": e.half_width, "n": e.n, "values": values}
+                    | {"difference": _difference(result.difference(column, name))}
                     for name, values in column.values.items()
                     for e in [estimate(values)]
                 },
@@ -151,3 +173,9 @@ def as_document(result: Comparison) -> dict[str, Any]:
             for column in result.columns
         ],
     }
+
+
+def _difference(e: Estimate | None) -> dict[str, Any] | None:
+    if e is None:
+        return None
+    return {"mean": e.mean, "ci95_half_width": e.half_width, "n": e.n, "excludes_zero": e.excludes_zero}
