@@ -28,6 +28,8 @@ TOTALS: Final = (
 
 def check(scenario: Scenario, findings: Findings) -> None:
     """Note the problems between the tables of a scenario, and between it and the files it names."""
+    if scenario.model.remove and scenario.model.extends is None:
+        findings.add(("remove",), "`remove` belongs to `extends`", hint="take it away")
     _there_is_work(scenario, findings)
     _names(scenario, findings)
     _work(scenario, findings)

@@ -1,6 +1,7 @@
 """Reading scenario files, and finding those that ship.
 
-- `load` reads and checks a file; it raises all its problems at once, each with file, line and key.
+- `load` reads and checks a file and what it extends; it raises all problems at once, each with file,
+  line and key.
 - `find` takes what a person writes: the name of a shipped scenario, or a path.
 - Whatever is in the file, reading it ends soon: size, nesting and numbers are bounded.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import os
 import re
 import tomllib
 from contextlib import suppress
@@ -19,13 +21,15 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from llmos.errors import Problem, ScenarioError, did_you_mean
-from llmos.scenario import positions, units
+from llmos.scenario import positions
 from llmos.scenario.check import check
+from llmos.scenario.extends import MOST_BASES, Layer, laid_over, moved, removed
 from llmos.scenario.machine_tables import POLICY_SCHEMA
 from llmos.scenario.mend import mended
 from llmos.scenario.model import ScenarioModel
+from llmos.scenario.points import axes_of, check_points
 from llmos.scenario.policies import names
-from llmos.scenario.source import Findings, Scenario
+from llmos.scenario.source import Findings, Scenario, model_of
 from llmos.scenario.units import UnfitError
 
 LARGEST_FILE_BYTES: Final = 2**20
@@ -50,8 +54,29 @@ def load_text(
 
     Raises ScenarioError with all its problems.
     """
+    layer = _whole(_parse(text, file), file, folder, (file,))
+    findings = Findings(file, layer.lines)
     try:
-        lines = positions.locate(text)
+        model = model_of(layer.raw)
+    except ValidationError as error:
+        wrong = findings.add_validation(error, layer.raw)
+        with suppress(ValidationError):  # too much is wrong to look at the rest as a whole
+            raw = mended(layer.raw, wrong)
+            check(Scenario(name, model_of(raw), file, folder, layer.lines, raw), findings)
+        findings.raise_any()
+        raise
+    scenario = Scenario(name, model, file, folder, layer.lines, layer.raw)
+    check(scenario, findings)
+    axes = axes_of(scenario, findings)
+    if axes and not findings.problems:
+        check_points(scenario, axes, findings)
+    findings.raise_any()
+    return scenario
+
+
+def _parse(text: str, file: Path | None) -> Layer:
+    try:
+        lines, assigned = positions.scan(text)
         raw = tomllib.loads(text, parse_float=_exact)
     except positions.TooDeepError as error:
         raise _unreadable(
@@ -65,21 +90,56 @@ def load_text(
         number = _LONG_NUMBER.search(text)
         line = text.count("\n", 0, number.start()) + 1 if number else None
         raise _unreadable("a number or a table here is too large to read", file, line) from error
-    findings = Findings(file, lines)
-    context = {"tick_ns": _tick(raw)}
-    try:
-        model = ScenarioModel.model_validate(raw, context=context)
-    except ValidationError as error:
-        wrong = findings.add_validation(error, raw)
-        with suppress(ValidationError):  # too much is wrong to look at the rest as a whole
-            rest = ScenarioModel.model_validate(mended(raw, wrong), context=context)
-            check(Scenario(name, rest, file, folder, lines), findings)
-        findings.raise_any()
-        raise
-    scenario = Scenario(name, model, file, folder, lines)
-    check(scenario, findings)
+    return Layer(raw, {path: positions.Place(file, line) for path, line in lines.items()}, assigned)
+
+
+def _whole(layer: Layer, file: Path | None, folder: Path, chain: tuple[Path | None, ...]) -> Layer:
+    """The layer laid over what it extends, if it extends anything; `chain` led to its file."""
+    name = layer.raw.get("extends")
+    if not isinstance(name, str) or not name:
+        return layer  # none, or what the model will say is wrong
+    findings = Findings(file, layer.lines)
+    path = _base(name, folder, chain, findings)
     findings.raise_any()
-    return scenario
+    base = _whole(_parse(_read(path), path), path, path.parent, (*chain, path))
+    if path.parent.resolve() != folder.resolve():
+        base = moved(base, os.path.relpath(path.parent, folder))
+    keys = layer.raw.get("remove", [])
+    for i, key in enumerate(keys if isinstance(keys, list) else []):
+        try:
+            base = removed(base, key) if isinstance(key, str) else base
+        except UnfitError as error:
+            findings.add_error(("remove", i), error)
+    findings.raise_any()
+    return laid_over(base, layer)
+
+
+def _base(name: str, folder: Path, chain: tuple[Path | None, ...], findings: Findings) -> Path:
+    """The file that `extends` names; what is wrong with it is noted."""
+    try:
+        path = folder / find(name)
+        there, circle = path.is_file(), any(file and file.resolve() == path.resolve() for file in chain)
+    except ScenarioError as error:
+        findings.add_error(("extends",), error)
+        return Path()
+    except (OSError, ValueError):  # a name that no file can have
+        path, there, circle = Path(name[:80]), False, False
+    if circle:
+        files = " -> ".join(str(file.name) for file in (*chain, path) if file)
+        findings.add(("extends",), f"scenarios extend one another in a circle: {files}")
+    elif len(chain) > MOST_BASES:
+        findings.add(("extends",), f"more than {MOST_BASES} scenarios stand below one another")
+    elif not there:
+        near = did_you_mean(path.name, _beside(path)) or "a relative path starts at this file's folder"
+        findings.add(("extends",), f'there is no file "{str(path)[:200]}"', hint=near)
+    return path
+
+
+def _beside(path: Path) -> list[str]:
+    try:
+        return [file.name for file in path.parent.glob("*.toml")]
+    except (OSError, ValueError):
+        return []
 
 
 def shipped() -> dict[str, Path]:
@@ -145,15 +205,6 @@ def _exact(text: str) -> Decimal:
         return Decimal(text)
     except InvalidOperation:  # an exponent of twenty digits
         return Decimal("inf")
-
-
-def _tick(raw: dict[str, Any]) -> int | None:
-    if "tick" not in raw:
-        return None
-    try:
-        return units.duration_ns(raw["tick"]) or 1
-    except UnfitError:
-        return 1  # the tick itself is the problem; let there not be one for every number as well
 
 
 def _unreadable(message: str, file: Path | None, line: int | None = None, hint: str = "") -> ScenarioError:

@@ -17,6 +17,7 @@ from llmos.scenario.fields import TAG, Model, PlainDuration, PositiveDuration
 from llmos.scenario.machine_tables import Choice, Cpu, Device, Engine
 from llmos.scenario.program_tables import VERBS, Program
 from llmos.scenario.shared_tables import Cgroup, Condition, Inject, Mailbox, Mutex, Pipe, Semaphore
+from llmos.scenario.sweep_tables import Sweep
 from llmos.scenario.work_tables import Request, RequestWorkload, Task, TaskWorkload, Workload
 
 
@@ -37,6 +38,16 @@ class ScenarioModel(Model):
 
     question: Annotated[str, Field(min_length=1, max_length=300)] = Field(
         description="The question that the scenario answers."
+    )
+    extends: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The scenario that this one is laid over: a shipped one's name, or a .toml file.",
+    )
+    remove: list[str] = Field(
+        default=[],
+        max_length=1000,
+        description="What of it goes first, as in task.truck, compare or cpu.costs.decision.",
     )
     title: str = Field(default="", max_length=100, description="A short title.")
     seed: int = Field(default=1, ge=0, le=2**63 - 1, description="Where all random draws begin.")
@@ -81,6 +92,9 @@ class ScenarioModel(Model):
         default=[], max_length=1000, description="Tasks and requests by the dozen."
     )
     compare: Compare | None = Field(default=None, description="What to compare.")
+    sweep: list[Sweep] = Field(
+        default=[], max_length=20, description="Keys and the values that `llmos sweep` gives them."
+    )
 
 
 TAGGED: Final[dict[str, type[Model]]] = {TAG + verb: model for verb, model in VERBS.items()} | {

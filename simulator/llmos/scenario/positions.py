@@ -2,6 +2,7 @@
 
 - `locate(text)` maps key paths, as in ("task", 2, "arrival"), to lines, counted from 1. Elements of
   arrays and keys of inline tables have paths of their own; a table's line is its header's.
+- `scan(text)` also tells what is written `key = value`, and what under a [header].
 - It reads whatever tomllib accepts, in one pass. It checks nothing but depth: at the first thing
   that it does not understand it stops, and tomllib says what is wrong.
 - Nesting and dotted keys deeper than `DEEPEST` are refused here, before they cost a stack or, in
@@ -12,9 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from pathlib import Path as File
+from typing import Final, NamedTuple, TypeVar
 
 Path = tuple[str | int, ...]
+
+T = TypeVar("T")
 
 DEEPEST: Final = 64
 
@@ -31,6 +35,13 @@ _STRING = re.compile(
 )
 _ESCAPE = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(["\\bfnrte]))')
 _SIMPLE = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "e": "\x1b", '"': '"', "\\": "\\"}
+
+
+class Place(NamedTuple):
+    """Where a key stands: its file (None: a text) and its line."""
+
+    file: File | None
+    line: int
 
 
 class TooDeepError(ValueError):
@@ -53,8 +64,17 @@ def locate(text: str) -> dict[Path, int]:
     return _Scanner(text).document()
 
 
-def line_of(lines: Mapping[Path, int], path: Path) -> int | None:
-    """The line of `path`, or of the nearest table around it that has one."""
+def scan(text: str) -> tuple[dict[Path, int], set[Path]]:
+    """As `locate`, and the key paths that are given by a `key = value`.
+
+    Raises TooDeepError.
+    """
+    scanner = _Scanner(text)
+    return scanner.document(), scanner.assigned
+
+
+def line_of(lines: Mapping[Path, T], path: Path) -> T | None:
+    """The line (or the place) of `path`, or of the nearest table around it that has one."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path)
@@ -68,6 +88,7 @@ class _Scanner:
         self.lines: dict[Path, int] = {}
         self.arrays: dict[Path, int] = {}
         """How many elements each array of tables has so far."""
+        self.assigned: set[Path] = set()
 
     def document(self) -> dict[Path, int]:
         table: Path = ()
@@ -112,6 +133,7 @@ class _Scanner:
             path = (*path, key)
             self.lines.setdefault(path, line)
         self._take("=")
+        self.assigned.add(path)
         self._skip(_SPACE)
         self._value(path, depth)
 

@@ -1,7 +1,7 @@
 """A scenario and where it came from, and the problems found in it.
 
-- `Scenario` is the validated model with its file, its folder (where relative paths start) and the
-  line of every key.
+- `Scenario` is the validated model with its file, its folder (where relative paths start), the data
+  that it was read from and the place of every key: its own file, or one that it extends.
 - `Findings` gathers problems, each at its place, and raises them all at once in the order of the file.
 - What pydantic finds wrong is told in the words of the scenario file.
 """
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from llmos.errors import LlmosError, Problem, ScenarioError, did_you_mean
-from llmos.scenario import positions
+from llmos.scenario import positions, units
 from llmos.scenario.fields import TAG, Model
 from llmos.scenario.model import TAGGED, ScenarioModel
 from llmos.scenario.units import UnfitError, kind
@@ -37,7 +37,10 @@ class Scenario:
     file: Path | None = None
     folder: Path = Path()
     """Where the relative paths in it start."""
-    lines: Mapping[positions.Path, int] = field(default_factory=dict, repr=False)
+    lines: Mapping[positions.Path, positions.Place] = field(default_factory=dict, repr=False)
+    """Where each key stands."""
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The TOML data that `model` was made of."""
 
     @property
     def question(self) -> str:
@@ -50,10 +53,27 @@ class Scenario:
         return self.model.seed
 
 
+def model_of(raw: Mapping[str, Any]) -> ScenarioModel:
+    """The model of the TOML data `raw`.
+
+    Raises pydantic's ValidationError.
+    """
+    return ScenarioModel.model_validate(raw, context={"tick_ns": _tick(raw)})
+
+
+def _tick(raw: Mapping[str, Any]) -> int | None:
+    if "tick" not in raw:
+        return None
+    try:
+        return units.duration_ns(raw["tick"]) or 1
+    except UnfitError:
+        return 1  # the tick itself is the problem; let there not be one for every number as well
+
+
 class Findings:
     """The problems of one scenario."""
 
-    def __init__(self, file: Path | None, lines: Mapping[positions.Path, int]) -> None:
+    def __init__(self, file: Path | None, lines: Mapping[positions.Path, positions.Place]) -> None:
         self.file = file
         self.lines = lines
         self.problems: list[Problem] = []
@@ -64,8 +84,9 @@ class Findings:
         self, path: positions.Path, message: str, *, allowed: tuple[str, ...] = (), hint: str = ""
     ) -> None:
         """Note what is wrong with the value at `path`."""
-        line = positions.line_of(self.lines, path)
-        self.problems.append(Problem(message, self.file, line, key_of(path), allowed, hint))
+        place = positions.line_of(self.lines, path)
+        file, line = place or (self.file, None)
+        self.problems.append(Problem(message, file, line, key_of(path), allowed, hint))
 
     def add_error(self, path: positions.Path, error: LlmosError | UnfitError) -> None:
         """Note an error that came of the value at `path`; one about another file keeps its place."""
@@ -94,7 +115,8 @@ class Findings:
         if not self.problems:
             return
         ordered = sorted(
-            dict.fromkeys(self.problems), key=lambda p: (str(p.file) != str(self.file), p.line or 0)
+            dict.fromkeys(self.problems),
+            key=lambda p: (str(p.file) != str(self.file), str(p.file), p.line or 0),
         )
         more = len(ordered) - MOST_PROBLEMS + self.untold
         if more > 0:

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Measure this machine and compare schedulers on CPU tasks and LLM requests."),
     "run": ("run", "Run a scenario and print what happened."),
     "compare": ("compare", "Run a scenario under several schedulers, side by side."),
+    "sweep": ("sweep", "Run a scenario over many values of its keys, on all cores; write a table."),
     "plot": ("plot", "Draw a run or a comparison as PNG, SVG or PDF."),
     "tui": ("tui", "Watch a run: play it, step forward and back, see every decision's reason."),
     "list": ("catalogue", "List the schedulers, scenarios, profiles and assignments."),
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("calibrate", "Measure what this machine's kernels cost; save a profile."),
     "profile": ("profile", "List, show and check cost profiles."),
     "assignment": ("assignment", "Start, check and grade classroom assignments."),
+    "completion": ("completion", "Print the script that completes llmos in bash, zsh or fish."),
 }
 
 
@@ -78,6 +80,8 @@ def llmos() -> None:
 
 def main() -> NoReturn:
     """Run the command line and leave with the right exit code."""
+    if "_LLMOS_COMPLETE" in os.environ:  # the shell asks; what `llmos completion` prints sees to that
+        sys.exit(importlib.import_module("llmos.cli.completion").answer(llmos))
     try:
         code = _run(sys.argv[1:])
         sys.stdout.flush()
