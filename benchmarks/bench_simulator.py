@@ -5,6 +5,7 @@
   limit is simpy itself, firing the same number of bare timeouts.
 - Engine: decode iterations of one undisturbed batch, stepped one by one and skipped.
 - Growth: the cost per dispatch with 10, 100, 1,000 and 10,000 tasks in the ready queue.
+- Cores: the cost per dispatch of 10,000 tasks on 1 and 64 cores, on one queue and on one per core.
 
 Ratios count; the absolute figures are those of the machine they ran on.
 """
@@ -15,9 +16,11 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import simpy
 
+from llmos.process.balance import Balancing
 from llmos.process.program import Call, Compute
 from llmos.scenario.machine import (
     CpuSpec,
@@ -49,6 +52,7 @@ def main() -> None:
     dispatches()
     engine()
     growth()
+    cores()
 
 
 def timed(action: Callable[[], object]) -> float:
@@ -79,11 +83,13 @@ def burst(ns: int) -> Callable[[], Iterator[Call]]:
     return program
 
 
-def machine(policy: Callable[[], Scheduler], tasks: int, total: int, quantum: int = 10) -> MachineSpec:
-    """One core and `tasks` equal tasks that need `total` quanta together."""
+def machine(
+    policy: Callable[[], Scheduler], tasks: int, total: int, quantum: int = 10, **cpu: Any
+) -> MachineSpec:
+    """One core, unless `cpu` says more, and `tasks` equal tasks that need `total` quanta together."""
     length = max(1, total // tasks) * quantum
     return MachineSpec(
-        cpu=CpuSpec(policy=PolicySpec(name="bench", make=policy)),
+        cpu=CpuSpec(policy=PolicySpec(name="bench", make=policy), **cpu),
         tasks=[TaskSpec(name=f"T{i}", program=burst(length)) for i in range(tasks)],  # type: ignore[arg-type]
     )
 
@@ -190,6 +196,25 @@ def growth() -> None:
             )
         note = "  (one dispatch per task)" if name == "srtf" else ""
         print(f"  {name:7}" + "".join(f"{us:10.1f}" for us in row) + f"{row[-1] / row[0]:15.1f}{note}")
+
+
+def cores() -> None:
+    """Cost per dispatch with 64 cores."""
+    print("\ncores (10,000 tasks, round robin; microseconds of CPU per dispatch)")
+    steal = Balancing(placement="least", steal=True)
+    ways: dict[str, dict[str, Any]] = {
+        "1 core": {},
+        "64 cores, one queue": {"count": 64},
+        "64 cores, a queue each": {"count": 64, "per_core": True},
+        "64 cores, a queue each, stealing": {"count": 64, "per_core": True, "balancing": steal},
+    }
+    alone = 0.0
+    for name, cpu in ways.items():
+        spec = machine(lambda: RoundRobin(10), 10_000, 40_000, **cpu)
+        _, seen = count_dispatches(spec)
+        us = min(timed(lambda spec=spec: run(spec, keep_spans=False)) for _ in range(3)) / seen * 1e6
+        alone = alone or us
+        print(f"  {name:34}{us:8.1f}   {us / alone:.2f} times one core")
 
 
 if __name__ == "__main__":

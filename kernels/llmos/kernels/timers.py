@@ -8,7 +8,6 @@
 - Within `one_thread` torch uses one thread; after it, as many as before.
 """
 
-import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
@@ -212,8 +211,3 @@ def last_cache_bytes() -> int:
         except (OSError, ValueError):
             continue
     return max(sizes, default=USUAL_CACHE_BYTES)
-
-
-def core_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
