@@ -11,7 +11,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 
 from llmos.engine.order import CONVENTIONS
@@ -44,6 +43,7 @@ from llmos.storage.device import Device
 from llmos.trace import events as ev
 from llmos.trace.log import Log, Sink
 from llmos.trace.state import State
+from llmos.version import version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,7 +283,7 @@ def _header(spec: MachineSpec) -> ev.Run:
         )
     return ev.Run(
         0,
-        version=_version(),
+        version=version(),
         scenario=spec.scenario,
         question=spec.question,
         seed=spec.seed,
@@ -291,13 +291,6 @@ def _header(spec: MachineSpec) -> ev.Run:
         profile=spec.profile,
         processors=processors,
     )
-
-
-def _version() -> str:
-    try:
-        return version("llmos")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 __all__ = [

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 import click
 
-from llmos.cli.compare import measure, show
-from llmos.cli.output import amount, console, progress, say
+from llmos.cli.compare import as_document, measure, show
+from llmos.cli.output import amount, console, json_option, print_json, progress, say
 from llmos.costs.profile import THIS_MACHINE, Profile, load_profile
 from llmos.errors import ProfileError
 from llmos.plot import comparison, gantt, save
 from llmos.scenario.build import build
+from llmos.scenario.compare import Comparison
 from llmos.scenario.load import find, load
 from llmos.scenario.machine import run
 from llmos.trace.log import LogFile, read
@@ -31,8 +34,19 @@ FALLBACK = "reference-cpu"
     help="The folder for the pictures and the log.",
 )
 @click.option("--reuse", is_flag=True, help="Use the last calibration of this machine, if there is one.")
-def command(output: Path, reuse: bool) -> None:
+@json_option
+def command(output: Path, reuse: bool, as_json: bool) -> None:
     """Measure this machine, run the same schedulers on CPU tasks and on LLM requests, draw the result."""
+    if as_json:
+        with redirect_stdout(StringIO()):
+            result, files = _demonstrate(output, reuse)
+        print_json({"comparison": as_document(result), "files": [str(path) for path in files]})
+    else:
+        _demonstrate(output, reuse)
+
+
+def _demonstrate(output: Path, reuse: bool) -> tuple[Comparison, list[Path]]:
+    """Show all three steps; return the comparison and the files that were written."""
     say("1. What does a matrix product cost on this machine?", style="bold")
     profile = _profile(reuse)
     noise = f"; measuring twice differs by {profile.noise.median:.1%} (median)" if profile.noise else ""
@@ -56,6 +70,7 @@ def command(output: Path, reuse: bool) -> None:
         (log, f"every decision with its reason; walk through it: llmos tui {log}"),
     ):
         console().print(f"   {path}  [dim]{about}[/dim]")
+    return result, [picture, chart, log]
 
 
 def _profile(reuse: bool) -> Profile:

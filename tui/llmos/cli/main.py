@@ -70,12 +70,24 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="llmos", prog_name="llmos")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False,
+    callback=lambda ctx, _, asked: _version(ctx, asked),
+    help="Show the version and exit.",
+)  # fmt: skip
 def llmos() -> None:
     """An operating system for language models that you can run, stop, rewind, change and grade.
 
     Start with:  llmos demo     or:  llmos run convoy     or:  llmos tui
     """
+
+
+def _version(ctx: click.Context, asked: bool) -> None:
+    if asked:
+        from llmos.version import version
+
+        click.echo(f"llmos, version {version()}")
+        ctx.exit()
 
 
 def main() -> NoReturn:
