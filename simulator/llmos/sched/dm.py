@@ -13,8 +13,8 @@ class DM(RealTime):
     A task without a relative deadline runs when nobody else is ready.
 
     Parameters:
-        ties: who goes first among equal relative deadlines: "release", who was released first;
-            "queue", who joined the ready queue first, a preempted task anew; "pid", the smaller pid.
+        ties: who goes first among equals: "ready", who became ready first; "queue", the same, but a
+            preempted task queues up anew; "pid", the smaller pid.
 
     Source: Leung and Whitehead 1982. Preempts only on a strictly shorter relative deadline.
     """

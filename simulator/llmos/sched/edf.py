@@ -12,8 +12,8 @@ class EDF(RealTime):
     A task without a deadline runs when nobody else is ready.
 
     Parameters:
-        ties: who goes first among equal deadlines: "release", who was released first; "queue", who
-            joined the ready queue first, a preempted task anew; "pid", the smaller pid.
+        ties: who goes first among equals: "ready", who became ready first; "queue", the same, but a
+            preempted task queues up anew; "pid", the smaller pid.
 
     Source: Liu and Layland 1973. Preempts only on a strictly earlier deadline.
     """

@@ -27,7 +27,7 @@ class EDFUS(EDF):
 
     name = "edf-us"
 
-    def __init__(self, cores: int = 2, threshold: float | None = None, ties: str = "release") -> None:
+    def __init__(self, cores: int = 2, threshold: float | None = None, ties: str = "ready") -> None:
         super().__init__(ties)
         self._share = threshold_share(threshold, cores, Fraction(max(cores, 1), max(2 * cores - 1, 1)))
 

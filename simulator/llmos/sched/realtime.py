@@ -2,7 +2,7 @@
 
 - The ready task with the smallest key runs, and takes the slot of the one with the largest key if its
   own is strictly smaller.
-- Equals have a rule of their own, because a periodic task arrives once and is released many times.
+- Equals have a rule of their own: a periodic task arrives once and becomes ready for each job.
 - A task without a period or a deadline has the key NEVER: it runs when nobody else is ready.
 """
 
@@ -20,44 +20,41 @@ NEVER: Final = 2**63
 FIRST: Final = -1
 """Before every deadline and shorter than every period."""
 
-TIES: Final = ("release", "queue", "pid")
+TIES: Final = ("ready", "queue", "pid")
 
 
 class RealTime(Ordered):
-    """An order among jobs: by a key, and among equal keys by `ties`.
+    """An order among tasks: by a key, and among equal keys by `ties`.
 
-    Among equals the one that was released first goes first ("release"), or the one that joined the
-    ready queue first, where who is preempted joins anew ("queue"); then, or only ("pid"), the one with
-    the smaller pid.
+    Among equals the one that became ready first goes first: with "ready" a preempted task keeps its
+    turn, with "queue" it joins anew. With "pid" it is the one with the smaller pid.
     """
 
     preemptive = True
 
-    def __init__(self, ties: str = "release") -> None:
+    def __init__(self, ties: str = "ready") -> None:
         super().__init__()
         if ties not in TIES:
             raise ValueError(f"ties: it should be {', '.join(TIES[:-1])} or {TIES[-1]}, not {ties!r}")
         self._ties = ties
-        self._turns = count()
+        self._turns: dict[int, int] = {}
+        self._next_turn = count(1)
 
     def enqueue(self, task: Task, why: Why, now: int) -> None:
-        heappush(self._ready, (self.key(task), self._tie(task), task.pid, task))
+        if self._ties == "queue" or (self._ties == "ready" and why is not Why.PREEMPTED):
+            self._turns[task.pid] = next(self._next_turn)
+        heappush(self._ready, (*self._rank(task), task))
 
     def preempts(self, newcomer: Task, running: Sequence[Task], now: int) -> Task | None:
-        worst = max(running, key=lambda task: (self.key(task), release_ns(task), task.pid))
+        worst = max(running, key=self._rank)
         return worst if self.key(newcomer) < self.key(worst) else None
 
-    def _tie(self, task: Task) -> int:
-        if self._ties == "release":
-            return release_ns(task)
-        return next(self._turns) if self._ties == "queue" else 0
+    def remove(self, task: Task, why: Why, now: int) -> None:
+        self._turns.pop(task.pid, None)
 
-
-def release_ns(task: Task) -> int:
-    """When the current job of `task` was released; for a task without deadlines, when it arrived."""
-    if task.deadline_ns is None or task.relative_deadline_ns is None:
-        return task.arrival_ns
-    return task.deadline_ns - task.relative_deadline_ns
+    def _rank(self, task: Task) -> tuple[int, int, int]:
+        """What orders the tasks: the smallest runs."""
+        return self.key(task), self._turns.get(task.pid, 0), task.pid
 
 
 def threshold_share(share: float | None, cores: int, default: Fraction) -> Fraction:

@@ -14,8 +14,8 @@ class RM(RealTime):
     period runs when nobody else is ready.
 
     Parameters:
-        ties: who goes first among equal periods: "release", who was released first; "queue", who
-            joined the ready queue first, a preempted task anew; "pid", the smaller pid.
+        ties: who goes first among equals: "ready", who became ready first; "queue", the same, but a
+            preempted task queues up anew; "pid", the smaller pid.
 
     Source: Liu and Layland 1973. Preempts only on a strictly shorter period.
     """

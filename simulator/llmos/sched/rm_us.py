@@ -26,7 +26,7 @@ class RMUS(RM):
 
     name = "rm-us"
 
-    def __init__(self, cores: int = 2, threshold: float | None = None, ties: str = "release") -> None:
+    def __init__(self, cores: int = 2, threshold: float | None = None, ties: str = "ready") -> None:
         super().__init__(ties)
         self._share = threshold_share(threshold, cores, Fraction(max(cores, 1), max(3 * cores - 2, 1)))
 
