@@ -1,8 +1,9 @@
 """Which ready queue a task joins, where there is one per core; and how work moves between them.
 
 - With one shared queue there is nothing to choose.
-- A new task is dealt to the cores in turn, or joins the least loaded one. A task that wakes up goes
-  back to where it ran, unless it may not, or that core is busy and another is idle (`least`).
+- A new task goes to the core that has been dealt the fewest so far, or to the least loaded one. A task
+  that wakes up goes back to where it ran, unless it may not, or that core is busy and another is idle
+  (`least`).
 - A core that has nothing to do may steal: at once, or when it looks around every so often. Now and
   then the longest queue may give tasks to the shortest.
 - The load of a core is the number of its tasks, ready and running.
@@ -50,7 +51,7 @@ class Balance:
         self.queues = cores.dispatchers
         self.how = balancing
         self.lots = lots
-        self._dealt = 0
+        self._dealt = dict.fromkeys(self.queues, 0)
         if balancing.steal and len(self.queues) > 1:
             for queue in self.queues:
                 queue.idle = self.steal
@@ -61,13 +62,11 @@ class Balance:
 
     def place(self, process: Process) -> None:
         """Choose the queue of a new task."""
-        allowed = self._allowed(process)
-        if self.how.placement == "least" or len(self.queues) == 1:
-            process.dispatcher = min(allowed, key=_load)
-        else:
-            process.dispatcher = allowed[self._dealt % len(allowed)]
-            self._dealt += 1
-        self._call_an_idle_core(process.dispatcher)
+        deals = self.how.placement == "deal"
+        chosen = min(self._allowed(process), key=self._dealt.__getitem__ if deals else _load)
+        self._dealt[chosen] += 1
+        process.dispatcher = chosen
+        self._call_idle_cores(chosen)
 
     def place_again(self, process: Process) -> None:
         """Choose the queue of a task that wakes up."""
@@ -80,14 +79,13 @@ class Balance:
             idle = next((queue for queue in allowed if not _load(queue)), was)
             process.dispatcher = idle
         if process.dispatcher is not None:
-            self._call_an_idle_core(process.dispatcher)
+            self._call_idle_cores(process.dispatcher)
 
     def steal(self, thief: Dispatcher) -> None:
         """Give a core that has nothing to do the first task that it may have of the longest queue."""
-        if thief.running == len(thief.slots):
-            return
-        for victim in sorted(self.queues, key=lambda queue: -len(queue.ready)):
-            if victim.ready and victim is not thief and self._take(thief, victim, "was idle"):
+        victims = [queue for queue in self.queues if queue.ready]
+        for victim in sorted(victims, key=lambda queue: -len(queue.ready)):
+            if self._take(thief, victim, "was idle"):
                 return
 
     def _peek(self) -> None:
@@ -119,12 +117,12 @@ class Balance:
             return self.queues
         return [queue for queue in self.queues if queue.slots[0].cpu in process.affinity]
 
-    def _call_an_idle_core(self, busy: Dispatcher) -> None:
-        """Let an idle core look for work, now that `busy` gets more than it can do at once."""
+    def _call_idle_cores(self, busy: Dispatcher) -> None:
+        """Let idle cores look for work, now that `busy` gets more than it can do at once."""
         if self.how.steal and _load(busy):
-            idle = next((queue for queue in self.queues if not _load(queue)), None)
-            if idle is not None:
-                idle.processor.request(idle)
+            for queue in self.queues:
+                if not _load(queue):
+                    queue.processor.request(queue)
 
 
 def _load(queue: Dispatcher) -> int:

@@ -55,5 +55,8 @@ class Cache:
         return evicted
 
     def forget(self, process: Process) -> None:
-        """Drop what is kept of a task that has exited; its working set stays until it is evicted."""
+        """Drop what is left of the warm-up of a task that has exited.
+
+        Its working set stays until it is evicted.
+        """
         self.cold.pop(process.pid, None)

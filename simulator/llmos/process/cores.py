@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llmos.process.dispatcher import Slot
+from llmos.process.program import Compute
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from llmos.process.cache import Cache
     from llmos.process.dispatcher import Costs, Dispatcher
     from llmos.process.task import Process
+    from llmos.sched.base import Task
     from llmos.trace.log import Log
 
 FULL = 1000
@@ -40,6 +42,8 @@ class Core(Slot):
     """Whose ready queue it serves."""
     speed: int = FULL
     cache: Cache | None = None
+    kept_for: Process | None = None
+    """The only task that may run here, while it waits for a device and keeps its core."""
     free_at: int = 0
     """When the kernel work on it is done."""
     start: int = 0
@@ -57,14 +61,20 @@ class Core(Slot):
     def __post_init__(self) -> None:
         self.plain = self.speed == FULL and self.cache is None
 
+    def takes(self, task: Task) -> bool:
+        process: Process = task  # type: ignore[assignment]  # tasks on cores are processes
+        if self.kept_for is not None or process.keeps is not None:
+            return self.kept_for is process
+        return process.affinity is None or self.cpu in process.affinity
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """What the cores of some courses and tools do differently; all off by default.
 
     `rotate_ns`: at every multiple of it, on one clock for all cores, every running task goes to the
-    end of its queue (OSTEP's multi.py). `whole_ns`: a burst that ends inside such a step keeps the
-    core to the step's end. `full_quantum`: a burst that ends early keeps the core for the rest of its
+    end of its queue (OSTEP's multi.py). `whole_ns`: a burst keeps the core to the end of such a step,
+    and for one at least. `full_quantum`: a burst that ends early keeps the core for the rest of its
     quantum (OSTEP's lottery.py). `keep_on_io`: a task that waits for a device keeps its core idle
     (OSTEP's process-run.py, SWITCH_ON_END). `abort_on_miss`: a job that is not complete at its
     deadline is given up (SimSo). `serial_decisions`: the cores make decisions one after another,
@@ -108,6 +118,8 @@ class Cores:
 
     proceed: Callable[[Core, Process], None]
     """What to do when a task's burst is complete; the kernel sets it."""
+    reach: Callable[[Process], None]
+    """Let happen what is pending for a task that leaves the kernel; the kernel sets it."""
 
     def __init__(
         self, sim: Simulation, log: Log, cores: list[Core], order: Order, costs: Costs, rules: Rules
@@ -121,6 +133,7 @@ class Cores:
         self.dispatchers = list(dict.fromkeys(core.dispatcher for core in cores))
         for dispatcher in self.dispatchers:
             dispatcher.processor = self
+        self._pads = bool(rules.whole_ns or rules.full_quantum)
         self._beats: list[Beat] = []
         if rules.rotate_ns:
             self.beat(rules.rotate_ns, order.ended, self._rotate)
@@ -134,7 +147,8 @@ class Cores:
 
     def begin(self, slot: Slot, overhead_ns: int) -> None:
         core: Core = slot  # type: ignore[assignment]  # these slots are cores
-        core.kept_for = None
+        if core.kept_for is not None:
+            core.kept_for = core.kept_for.keeps = None
         if overhead_ns:
             self._occupy(core, overhead_ns)
         self.resume(core)
@@ -150,21 +164,25 @@ class Cores:
             if core.task and not core.in_kernel:
                 self._charge(core)  # type: ignore[arg-type]
 
-    def interrupt(self, cpu: int, irq: str, cost_ns: int, reason: str) -> None:
-        """Handle an interrupt on core `cpu`: its task pauses for `cost_ns` and the saving of its context."""
+    def interrupt(self, cpu: int, irq: str, cost_ns: int, reason: str) -> int:
+        """Handle an interrupt on core `cpu`: its task pauses for `cost_ns` and the saving of its context.
+
+        Return when (ns) it is handled.
+        """
         core = self.cores[cpu]
         running = core.task is not None and core.alarm is not None and not core.in_kernel
         if running:
             cost_ns += self.costs.interrupt_context_ns
         self.emit(ev.Interrupt(self.sim.now, cpu, reason=reason, irq=irq, cost_ns=cost_ns))
         if cost_ns == 0:
-            return
+            return self.sim.now
         if running:
             self._charge(core)
             self.halt(core)
         self._occupy(core, cost_ns)
         if running:
             self.resume(core)
+        return core.free_at
 
     def tick(self, dispatcher: Dispatcher) -> None:
         dispatcher.tick()
@@ -182,13 +200,12 @@ class Cores:
         return any(dispatcher.running or dispatcher.ready for dispatcher in self.dispatchers)
 
     def _rotate(self) -> None:
-        """End the quantum of every running task, in the order of the cores."""
+        """Send every running task to the end of its queue, in the order of the cores."""
         for core in self.cores:
             if core.task and not core.in_kernel:
                 self._charge(core)
                 if core.task.remaining:  # else its burst ends now too
-                    self.halt(core)
-                    core.dispatcher.expire(core)
+                    core.dispatcher.rotate(core)
 
     # --- running ------------------------------------------------------------------------------------
 
@@ -199,19 +216,28 @@ class Cores:
         start = core.start = core.free_at if core.free_at > now else now
         run = process.remaining if core.plain else self._at_its_rate(core, process)
         left = core.quantum_left
-        if left is not None and (left < run or self.rules.full_quantum):
+        if left is not None and left < run:
             run = left if left > 0 else 0
-        elif self.rules.whole_ns:
-            run += -(start + run) % self.rules.whole_ns
+        if self._pads and isinstance(process.call, Compute):
+            run = self._padded(start, run, left)
         core.alarm = self.sim.at(start + run, self.order.ended, self._ended, core)
+
+    def _padded(self, start: int, run: int, left: int | None) -> int:
+        """Return for how long a burst keeps its core by the rules, if it needs it for `run`."""
+        if self.rules.full_quantum and left is not None:
+            return max(0, left)
+        if self.rules.whole_ns:
+            return run + -(start + run) % self.rules.whole_ns or self.rules.whole_ns
+        return run
 
     def _at_its_rate(self, core: Core, process: Process) -> int:
         """Set the rate of the core for `process`; return the time (ns) until its burst ends or it is warm."""
-        rate = core.speed
-        cold: int | None = None
+        rate, cold = core.speed, 0
         if core.cache:
             cold = core.cache.cold_left(process)
-            if cold == 0:
+            if not cold:
+                self._warm(core, core.cache, process, 0)  # without a warm-up it is warm from the first
+            if core.cache.is_warm(process):
                 rate = rate * core.cache.warm_rate // FULL
         core.rate, core.begun, core.work = rate, core.start, process.remaining
         run = -(-process.remaining * FULL // rate)
@@ -235,7 +261,7 @@ class Cores:
         if core.quantum_left is not None:
             core.quantum_left -= ran
         if core.cache:
-            core.cache.used(process, ran)
+            self._warm(core, core.cache, process, ran)
         charge = core.dispatcher.charge
         if charge:
             charge(process, ran, now)
@@ -257,8 +283,6 @@ class Cores:
         core.alarm = None
         self._charge(core)
         process: Process = core.task  # type: ignore[assignment]
-        if core.cache:
-            self._note_warmth(core, process)
         if process.remaining == 0:
             self.proceed(core, process)
         elif core.quantum_left is not None and core.quantum_left <= 0:
@@ -266,45 +290,59 @@ class Cores:
         else:
             self.resume(core)
 
-    def _note_warmth(self, core: Core, process: Process) -> None:
-        if core.cache and core.cache.cold_left(process) == 0 and not core.cache.is_warm(process):
-            evicted = core.cache.warm_up(process)
-            self.emit(ev.Warm(self.sim.now, core.cpu, process.pid, "its working set is in the cache",
-                              evicted=[other.pid for other in evicted]))  # fmt: skip
+    def _warm(self, core: Core, cache: Cache, process: Process, ran: int) -> None:
+        """Note that `process` has worked in the core's cache for `ran`, and whether it is warm now."""
+        cache.used(process, ran)
+        if cache.cold_left(process) == 0 and not cache.is_warm(process):
+            evicted = [other.pid for other in cache.warm_up(process)]
+            reason = "its working set is in the cache"
+            self.emit(ev.Warm(self.sim.now, core.cpu, process.pid, reason, evicted))
 
     def timer(self, core: Core) -> None:
         """Take the timer interrupt that ends a quantum."""
         cost = self.costs.timer_ns
         self.emit(ev.Interrupt(self.sim.now, core.cpu, -1, "end of quantum", "timer", cost))
         if cost:
-            self.in_kernel(core, cost, partial(core.dispatcher.expire, core))
+            self.in_kernel(core, cost, partial(self._expire, core))
         else:
             core.dispatcher.expire(core)
 
+    def _expire(self, core: Core) -> bool:
+        core.dispatcher.expire(core)
+        return False
+
     # --- kernel work --------------------------------------------------------------------------------
 
-    def in_kernel(self, core: Core, cost_ns: int, then: Callable[[], None]) -> None:
-        """Spend `cost_ns` in the kernel, with no preemption of this core, and then go on with `then`."""
+    def in_kernel(self, core: Core, cost_ns: int, then: Callable[[], bool]) -> None:
+        """Spend `cost_ns` in the kernel, with no preemption of this core, and then do `then`.
+
+        It returns whether the task goes on with its program.
+        """
         core.in_kernel = True
         self._occupy(core, cost_ns)
         self.sim.at(core.free_at, self.order.ended, self._out_of_kernel, core, then)
 
-    def _out_of_kernel(self, core: Core, then: Callable[[], None]) -> None:
+    def _out_of_kernel(self, core: Core, then: Callable[[], bool]) -> None:
         if core.free_at > self.sim.now:  # an interrupt came in between and is served first
             self.sim.at(core.free_at, self.order.ended, self._out_of_kernel, core, then)
             return
         core.in_kernel = False
         core.start = self.sim.now
-        then()
+        process: Process = core.task  # type: ignore[assignment]
+        goes_on = then()
+        if process.pending:
+            self.reach(process)
+        if goes_on and core.task is process:
+            self.proceed(core, process)
         self.request(core.dispatcher)  # newcomers may have waited for this core to leave the kernel
 
     def irq(self, cpu: int, irq: str, cost_ns: int, reason: str, then: Callable[[], None]) -> None:
         """Raise an interrupt on core `cpu`; its effect `then` comes when it has been handled."""
-        self.interrupt(cpu, irq, cost_ns, reason)
-        if cost_ns == 0:
+        handled = self.interrupt(cpu, irq, cost_ns, reason)
+        if handled == self.sim.now:
             then()
         else:
-            self.sim.at(self.cores[cpu].free_at, self.order.came, then)
+            self.sim.at(handled, self.order.came, then)
 
     def _occupy(self, core: Core, cost_ns: int) -> None:
         """Keep `core` busy in the kernel for `cost_ns` from when it is free."""

@@ -108,8 +108,8 @@ class Processor(Protocol):
     def sync(self, dispatcher: Dispatcher) -> None:
         """Charge every running task of `dispatcher` for the service it has had until now."""
 
-    def interrupt(self, cpu: int, irq: str, cost_ns: int, reason: str) -> int:
-        """Keep processor `cpu` busy with an interrupt for `cost_ns`, and log it; return until when."""
+    def interrupt(self, cpu: int, irq: str, cost_ns: int, reason: str) -> int | None:
+        """Keep processor `cpu` busy with an interrupt for `cost_ns`, and log it."""
 
     def tick(self, dispatcher: Dispatcher) -> None:
         """Call the dispatcher's `tick` now, or as soon as the hardware allows."""
@@ -183,9 +183,9 @@ class Dispatcher:
 
     def rotate(self, slot: Slot) -> None:
         """The turn of the task in `slot` is over, and it has no claim to the slot if it is picked again."""
-        task = slot.task
         self.expire(slot)
-        self._vacate(slot, task)
+        if slot.handed_back is not None:
+            self._vacate(slot, slot.handed_back)
 
     def yielded(self, slot: Slot) -> None:
         """The task in `slot` gives it away."""
@@ -225,8 +225,11 @@ class Dispatcher:
             self._put(task, Why.PREEMPTED, self.sim.now)
         return task
 
-    def change(self, task: Task, alter: Callable[[], None], reason: str) -> None:
-        """Let `alter` change what the policy knows of `task`, whatever state that is in."""
+    def change(self, task: Task, alter: Callable[[], None], reason: str, why: Why = Why.CHANGED) -> None:
+        """Let `alter` change what the policy knows of `task`, whatever state that is in.
+
+        A running task is handed back as `why`: PREEMPTED if that should not cost it its place.
+        """
         slot = next((slot for slot in self.slots if slot.task is task), None)
         if task.pid in self.ready:
             cpu = self._newcomers.get(task.pid, task.cpu)
@@ -238,7 +241,7 @@ class Dispatcher:
             alter()
             if not slot.in_kernel:
                 self.processor.halt(slot)
-                self._hand_back(slot, Why.CHANGED, reason)
+                self._hand_back(slot, why, reason)
                 slot.local = True
                 self.processor.request(self)
         else:

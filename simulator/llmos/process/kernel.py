@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from llmos.errors import PolicyError
-from llmos.process import periodic, syscalls
+from llmos.process import periodic, signals, sync, syscalls
 from llmos.process.program import Compute, EndJob, Exit, Work
 from llmos.sched.base import Why
 from llmos.trace import events as ev
@@ -73,11 +73,17 @@ class Kernel:
         self.in_group: Counter[str] = Counter()
         """Living processes of each cgroup."""
         cores.proceed = self.proceed
+        cores.reach = signals.reach
 
     @property
     def dispatchers(self) -> Sequence[Dispatcher]:
         """All ready queues."""
         return self.cores.dispatchers
+
+    def core_of(self, process: Process) -> Core | None:
+        """Return the core that has `process`, if it runs."""
+        slots = process.dispatcher.slots if process.dispatcher else ()
+        return next((slot for slot in slots if slot.task is process), None)  # type: ignore[return-value]
 
     # --- life of a process --------------------------------------------------------------------------
 
@@ -133,10 +139,12 @@ class Kernel:
             return
         self.fetch(process, result)
         self.get_ready(process, reason)
+        if process.pending:
+            signals.reach(process)
 
     def get_ready(self, process: Process, reason: str) -> None:
         """Make a blocked process ready whose next call is known already."""
-        process.blocked = False
+        process.blocked, process.unblock = False, None
         cpu = max(0, process.cpu)
         self.emit(ev.Wake(self.sim.now, cpu, process.pid, reason))
         self.balance.place_again(process)
@@ -144,7 +152,8 @@ class Kernel:
 
     def exit(self, core: Core, process: Process, reason: str) -> None:
         """Let `process` terminate; its parent hears of it, its children are nobody's."""
-        periodic.meet_deadline(self, process)
+        sync.give_all_back(self, process)
+        periodic.end(self, process)
         process.gone = True
         if core.cache:
             core.cache.forget(process)
@@ -195,7 +204,7 @@ class Kernel:
             return Exit()
         below = process.interrupted.pop()  # a signal handler is done
         process.program = below.program
-        if below.waited or below.call is None:
+        if below.call is None:
             return self._next_call(process, -1)
         if isinstance(below.call, Compute):
             return Compute(below.remaining)
@@ -224,15 +233,12 @@ class Kernel:
                 return
         raise self.bad_program(process, f"it made {ZERO_TIME_CALLS:,} calls without spending any time")
 
-    def _after_syscall(self, core: Core, process: Process, call: Call | None, cost: int) -> None:
+    def _after_syscall(self, core: Core, process: Process, call: Call | None, cost: int) -> bool:
         self.cores.serve(core, cost)
-        if self._perform(core, process, call):
-            self.proceed(core, process)
+        return self._perform(core, process, call)
 
     def _perform(self, core: Core, process: Process, call: Call | None) -> bool:
         """Let a system call take effect; return whether the task is still on the core."""
-        if process.doomed:
-            call = Exit()
         effect = syscalls.EFFECTS.get(type(call))
         if effect is None:
             raise self.bad_program(process, f"it yielded {call!r:.80}, which is no system call")
@@ -252,11 +258,18 @@ class Kernel:
     def blocked(self, most: int = 5) -> list[str]:
         """Name tasks that are blocked, and on what; at most `most` of them."""
         waiting = (p for p in self.processes.values() if p.blocked)
-        return [
-            f"{p.name} ({'stopped' if p.stopped else type(p.call).__name__.lower()})"
-            for p in islice(waiting, most)
-        ]
+        return [f"{process.name} ({_wants(process)})" for process in islice(waiting, most)]
 
     def bad_program(self, process: Process, message: str) -> PolicyError:
         """Return the error that blames the program of `process`."""
         return PolicyError(f"task {process.name}: {message}", time_ns=self.sim.now)
+
+
+def _wants(process: Process) -> str:
+    """Say what a blocked process waits for."""
+    if process.stopped:
+        return "stopped"
+    mutex = process.waits_on
+    if mutex is not None and mutex.owner is not None:
+        return f"waits for {mutex.name}, which {mutex.owner.name} has"
+    return type(process.call).__name__.lower()

@@ -84,7 +84,7 @@ class SetAffinity:
 class Fork:
     """Create a process that runs `program`; the call returns its pid, or -1 if its cgroup is full.
 
-    The child inherits everything but the name.
+    The child inherits everything but the name and what is periodic.
     """
 
     program: Callable[[], Program]

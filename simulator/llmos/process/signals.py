@@ -1,20 +1,26 @@
 """Signals: how one process bends the course of another.
 
 - A signal takes effect at once: a task that is ready or runs goes on with the handler or dies when it
-  runs next; a blocked one is taken out of what it waits for, and its call returns -1 (EINTR).
-- Two things cannot be cut short: a system call that is under way, and a wait for a device.
+  runs next; a blocked one is taken out of what it waits for, and its call returns -1 (EINTR). But a
+  wait for a mutex goes on after the handler, and a wait for a condition ends without a notification.
+- A signal stays pending while its task cannot be reached: inside a system call; while it waits for a
+  device or for its next release (then KILL and its like do their work, a handler waits); while it is
+  stopped (then only KILL and CONT do).
 - KILL and STOP can be neither handled nor ignored. STOP freezes a task until CONT. CONT is ignored by
   default, all others kill.
 
-Source: POSIX signals, reduced to their scheduling side. Differs: no masks and no queues of signals;
+Source: POSIX signals, reduced to their scheduling side. Differs: no masks; signals of one kind queue up;
 a handler may be interrupted by any signal, its own included.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from llmos.process.program import EndJob, Lock, WaitFor
 from llmos.process.task import Interrupted, Process
+from llmos.sched.base import Why
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
 
     from llmos.process.cores import Core
     from llmos.process.kernel import Kernel
-    from llmos.process.program import Handle, Kill, Pause, Program
+    from llmos.process.program import Call, Handle, Kill, Pause, Program
 
 SIGNALS: Final = ("KILL", "TERM", "INT", "USR1", "USR2", "STOP", "CONT")
 FINAL: Final = ("KILL", "STOP")
@@ -65,17 +71,17 @@ def find(kernel: Kernel, to: int | str) -> Process | None:
 
 
 def deliver(kernel: Kernel, target: Process, signal: str, reason: str, cpu: int) -> None:
-    """Let `signal` reach `target` now, or as soon as the call that it is in is over."""
-    core = _core_of(target)
-    if core is not None and core.in_kernel:
-        kernel.sim.at(core.free_at, kernel.order.came, deliver, kernel, target, signal, reason, cpu)
+    """Let `signal` reach `target` now, or as soon as it can be reached."""
+    if target.gone or target.doomed:
         return
-    if target.gone:
+    if signal == "CONT":
+        _continue(kernel, target)
+    core = kernel.core_of(target)
+    if not _hears(target, core, signal):
+        target.pending.append(partial(deliver, kernel, target, signal, reason, cpu))
         return
     kernel.emit(ev.Signal(kernel.sim.now, cpu, target.pid, reason, signal=signal))
     action = target.actions.get(signal, "default")
-    if signal == "CONT":
-        _continue(kernel, target)
     if callable(action):
         _interrupt(kernel, target, action, signal)
     elif signal == "STOP":
@@ -84,38 +90,59 @@ def deliver(kernel: Kernel, target: Process, signal: str, reason: str, cpu: int)
         _doom(kernel, target, signal)
 
 
+def _hears(target: Process, core: Core | None, signal: str) -> bool:
+    """Whether `signal` can take effect on `target` (on `core`, if it runs) now."""
+    if core is not None:
+        return not core.in_kernel
+    if target.stopped:
+        return signal == "KILL"
+    deaf = target.blocked and (target.unblock is None or isinstance(target.call, EndJob))
+    return not (deaf and callable(target.actions.get(signal)))
+
+
+def reach(target: Process) -> None:
+    """Let happen what is pending for `target`; what it still does not hear is pending again."""
+    waiting = list(target.pending)
+    target.pending.clear()
+    for happen in waiting:
+        happen()
+
+
 def _interrupt(kernel: Kernel, target: Process, action: Callable[[], Program], signal: str) -> None:
     """Let `target` run the handler before it goes on."""
-    if target.blocked and target.unblock is None:
-        return  # it waits for a device and does not hear it
-    target.interrupted.append(
-        Interrupted(target.program, target.call, target.remaining, target.burst, target.blocked)
-    )
+    if target.dispatcher is not None:
+        kernel.cores.sync(target.dispatcher)  # what it has done is done
+    call = _call_after(target) if target.blocked else target.call
+    target.interrupted.append(Interrupted(target.program, call, target.remaining))
     target.program = kernel.run_program(target, action)
     _divert(kernel, target, f"handles {signal}")
 
 
+def _call_after(target: Process) -> Call | None:
+    """Return the call that a blocked task makes when the handler is done."""
+    call = target.call
+    if isinstance(call, WaitFor):
+        return Lock(call.mutex)
+    return call if isinstance(call, Lock) else None
+
+
 def _doom(kernel: Kernel, target: Process, signal: str) -> None:
     target.doomed = f"killed by {signal}"
-    if target.stopped:
-        _continue(kernel, target)
-    if not target.blocked or target.unblock is not None:
-        _divert(kernel, target, target.doomed)
+    _continue(kernel, target)
+    _divert(kernel, target, target.doomed)
 
 
 def _divert(kernel: Kernel, target: Process, reason: str) -> None:
     """Make `target` go on with another call than the one it is in."""
-    if target.blocked:
-        if target.unblock is not None:
-            target.unblock()
+    if not target.blocked:
+        if target.dispatcher is not None:
+            target.dispatcher.change(target, lambda: kernel.fetch(target, None), reason, Why.PREEMPTED)
+    elif target.unblock is not None:  # else it waits for a device, and dies when that is done
+        target.unblock()
         kernel.wake(target, reason)
-    elif target.dispatcher is not None:
-        target.dispatcher.change(target, lambda: kernel.fetch(target, None), reason)
 
 
 def _stop(kernel: Kernel, target: Process, core: Core | None) -> None:
-    if target.stopped:
-        return
     target.stopped = True
     if target.blocked or target.dispatcher is None:
         return
@@ -131,21 +158,18 @@ def _stop(kernel: Kernel, target: Process, core: Core | None) -> None:
 
 
 def _continue(kernel: Kernel, target: Process) -> None:
+    """Let a stopped task go on where it was: ready, or waiting."""
     if not target.stopped:
         return
     target.stopped = False
     if target.frozen:
         target.frozen = False
-        kernel.get_ready(target, "continued by CONT")
+        kernel.get_ready(target, "goes on")
     elif target.missed_wake is not None:
         reason, result = target.missed_wake
         target.missed_wake = None
         kernel.wake(target, reason, result)
-
-
-def _core_of(target: Process) -> Core | None:
-    slots = target.dispatcher.slots if target.dispatcher else ()
-    return next((slot for slot in slots if slot.task is target), None)  # type: ignore[return-value]
+    reach(target)
 
 
 def _known(kernel: Kernel, process: Process, signal: str) -> str:

@@ -6,6 +6,7 @@
   given back is handed over directly, so that nobody can take it in between.
 - A mutex may lend its holder the priority of whoever waits for it (`inherit`), or a fixed one
   (`ceiling`); else a priority inversion is possible.
+- What a waiter wants is in the call that it is in (`Process.call`).
 - A task that blocks on a mutex closes a deadlock if the wait-for graph leads back to it. That is an
   event, which names the cycle; the tasks stay blocked.
 """
@@ -17,12 +18,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from llmos.errors import did_you_mean
+from llmos.process import program
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from llmos.process import program
     from llmos.process.cores import Core
     from llmos.process.kernel import Kernel
     from llmos.process.task import Process
@@ -45,10 +46,12 @@ class Shared:
         """The pid of the task that has it, or -1."""
         return -1
 
-    def first(self) -> Process:
-        """Take the waiter out that goes first."""
-        chosen = min(self.waiters, key=lambda process: process.priority)
-        self.waiters.remove(chosen)
+    def first(self, call: type = object) -> Process | None:
+        """Take the waiter out that goes first, of those who wait in such a `call`; None if there is none."""
+        waiters = [waiter for waiter in self.waiters if isinstance(waiter.call, call)]
+        chosen = min(waiters, key=_urgency, default=None)
+        if chosen is not None:
+            self.waiters.remove(chosen)
         return chosen
 
 
@@ -84,9 +87,7 @@ class Semaphore(Shared):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Condition(Shared):
-    """Tasks that wait until somebody says that something has changed; with the mutex of each."""
-
-    mutexes: dict[int, Mutex] = field(default_factory=dict)
+    """Tasks that wait until somebody says that something has changed."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -95,8 +96,8 @@ class Pipe(Shared):
 
     capacity_bytes: int = 65_536
     filled: int = 0
-    wishes: dict[int, int] = field(default_factory=dict)
-    """Bytes that a waiter still has to write (> 0) or wants to read (< 0), by pid."""
+    unwritten: dict[int, int] = field(default_factory=dict)
+    """Bytes that a waiting writer still has to write, by pid."""
 
     @property
     def level(self) -> int:
@@ -109,8 +110,6 @@ class Mailbox(Shared):
 
     capacity: int = 0
     messages: deque[object] = field(default_factory=deque)
-    unsent: dict[int, object] = field(default_factory=dict)
-    """The messages of those who wait for room, by pid; the other waiters want one."""
 
     @property
     def level(self) -> int:
@@ -129,32 +128,40 @@ def lock(kernel: Kernel, core: Core, process: Process, call: program.Lock) -> bo
     if mutex.owner is None:
         _own(kernel, core, process, mutex)
         kernel.fetch(process, None)
-        return _lend(kernel, core, process)
-    _wait_for_mutex(kernel, core, process, mutex)
+        return lend(kernel, core, process)
+    _wait(kernel, core, process, mutex)
+    _queue_up(kernel, core, process, mutex)
     return False
 
 
 def unlock(kernel: Kernel, core: Core, process: Process, call: program.Unlock) -> bool:
     """Give a mutex back."""
     mutex = _find(kernel, process, call.mutex, Mutex)
+    if mutex.owner is not process:
+        holder = mutex.owner.name if mutex.owner else "nobody"
+        message = f"it unlocks {mutex.name}, which {holder} has; only its holder can"
+        raise kernel.bad_program(process, message)
     _give_back(kernel, core, process, mutex)
     kernel.fetch(process, None)
-    return _lend(kernel, core, process)
+    return lend(kernel, core, process)
 
 
 def give_all_back(kernel: Kernel, process: Process) -> None:
-    """Let go of every mutex that a terminating task still holds."""
+    """Let go of every mutex that `process` still holds."""
     for mutex in list(process.holds):
-        mutex.owner = None
-        process.holds.remove(mutex)
-        _pass_on(kernel, mutex, f"{process.name} has terminated")
+        _give_back(kernel, kernel.core_of(process), process, mutex)
 
 
-def _wait_for_mutex(kernel: Kernel, core: Core, process: Process, mutex: Mutex) -> None:
-    _wait(kernel, core, process, mutex)
+def set_own_priority(kernel: Kernel, process: Process, priority: int) -> None:
+    """Set the priority that `process` has when its mutexes lend it none."""
+    _set_priority(kernel, process, priority, f"priority is now {priority}")
+
+
+def _queue_up(kernel: Kernel, core: Core, process: Process, mutex: Mutex) -> None:
+    """Note that `process`, which waits for `mutex` now, lends its holder its priority, or closes a cycle."""
     process.waits_on = mutex
-    if mutex.owner:
-        _lend(kernel, None, mutex.owner)
+    if mutex.owner is not None:
+        lend(kernel, None, mutex.owner)
     cycle = _cycle(process)
     if cycle:
         locks = [task.waits_on.name for task in cycle if task.waits_on]
@@ -183,11 +190,7 @@ def _own(kernel: Kernel, core: Core | None, process: Process, mutex: Mutex) -> N
     _log(kernel, core, process, mutex, "takes it")
 
 
-def _give_back(kernel: Kernel, core: Core, process: Process, mutex: Mutex) -> None:
-    if mutex.owner is not process:
-        holder = mutex.owner.name if mutex.owner else "nobody"
-        message = f"it unlocks {mutex.name}, which {holder} has; only its holder can"
-        raise kernel.bad_program(process, message)
+def _give_back(kernel: Kernel, core: Core | None, process: Process, mutex: Mutex) -> None:
     mutex.owner = None
     process.holds.remove(mutex)
     _log(kernel, core, process, mutex, "gives it back")
@@ -195,14 +198,15 @@ def _give_back(kernel: Kernel, core: Core, process: Process, mutex: Mutex) -> No
 
 
 def _pass_on(kernel: Kernel, mutex: Mutex, reason: str) -> None:
-    if mutex.waiters:
-        heir = mutex.first()
+    """Hand a free mutex over to the first who waits for it."""
+    heir = mutex.first()
+    if heir is not None:
         _own(kernel, None, heir, mutex)
         kernel.wake(heir, reason)
-        _lend(kernel, None, heir)
+        lend(kernel, None, heir)
 
 
-def _lend(kernel: Kernel, core: Core | None, holder: Process) -> bool:
+def lend(kernel: Kernel, core: Core | None, holder: Process) -> bool:
     """Set the priority that `holder` has by its mutexes, and of those it waits for in turn.
 
     Return whether it is still on `core`.
@@ -212,19 +216,21 @@ def _lend(kernel: Kernel, core: Core | None, holder: Process) -> bool:
     while task is not None and task.pid not in seen:
         seen.add(task.pid)
         own = task.priority if task.own_priority is None else task.own_priority
-        lent = [priority for mutex in task.holds for priority in mutex.lends()]
-        priority = min([own, *lent])
-        if priority == task.priority:
+        before = task.priority
+        if min([own, *_lent(task)]) != before:
+            _set_priority(kernel, task, own, "its mutexes lend it another priority")
+        if task.priority == before:
             break
-        _set_priority(kernel, task, own, priority)
         task = task.waits_on.owner if task.waits_on else None
     return core is not None and core.task is holder
 
 
-def _set_priority(kernel: Kernel, task: Process, own: int, priority: int) -> None:
-    reason = (
-        "has its own priority again" if priority == own else f"has the priority of those who wait, {priority}"
-    )
+def _lent(task: Process) -> list[int]:
+    return [priority for mutex in task.holds for priority in mutex.lends()]
+
+
+def _set_priority(kernel: Kernel, task: Process, own: int, reason: str) -> None:
+    priority = min([own, *_lent(task)])
 
     def alter() -> None:
         task.priority = priority
@@ -251,8 +257,8 @@ def down(kernel: Kernel, core: Core, process: Process, call: program.Down) -> bo
 def up(kernel: Kernel, core: Core, process: Process, call: program.Up) -> bool:
     """Add one, or give it to the first who waits."""
     semaphore = _find(kernel, process, call.semaphore, Semaphore)
-    if semaphore.waiters:
-        heir = semaphore.first()
+    heir = semaphore.first()
+    if heir is not None:
         _log(kernel, core, process, semaphore, f"gives one to {heir.name}")
         kernel.wake(heir, f"{process.name} has added one to {semaphore.name}")
     else:
@@ -269,30 +275,25 @@ def wait_for(kernel: Kernel, core: Core, process: Process, call: program.WaitFor
     if mutex.owner is not process:
         message = f"it waits for {condition.name} without having locked {mutex.name}"
         raise kernel.bad_program(process, message)
-    condition.mutexes[process.pid] = mutex
     _wait(kernel, core, process, condition)
     _give_back(kernel, core, process, mutex)
-    _lend(kernel, None, process)
+    lend(kernel, None, process)
     return False
 
 
 def notify(kernel: Kernel, core: Core, process: Process, call: program.Notify) -> bool:
     """Wake one who waits for the condition, or all; each needs its mutex first."""
     condition = _find(kernel, process, call.condition, Condition)
-    while condition.waiters:
-        woken = condition.first()
-        mutex = condition.mutexes.pop(woken.pid)
+    woken = condition.first()
+    while woken is not None:
+        mutex = _find(kernel, woken, woken.call.mutex, Mutex)  # type: ignore[union-attr]  # a WaitFor
+        mutex.waiters.append(woken)
+        woken.unblock = _leaver(kernel, woken, mutex)
+        _log(kernel, core, woken, mutex, f"needs it after {condition.name}")
+        _queue_up(kernel, core, woken, mutex)
         if mutex.owner is None:
-            _own(kernel, None, woken, mutex)
-            kernel.wake(woken, f"{process.name} has notified {condition.name}")
-        else:
-            mutex.waiters.append(woken)
-            woken.waits_on = mutex
-            woken.unblock = _leaver(woken, mutex)
-            _log(kernel, core, woken, mutex, f"needs it after {condition.name}")
-            _lend(kernel, None, mutex.owner)
-        if not call.everybody:
-            break
+            _pass_on(kernel, mutex, f"{process.name} has notified {condition.name}")
+        woken = condition.first() if call.everybody else None
     _log(kernel, core, process, condition, "notifies everybody" if call.everybody else "notifies one")
     kernel.fetch(process, None)
     return core.task is process
@@ -303,74 +304,67 @@ def notify(kernel: Kernel, core: Core, process: Process, call: program.Notify) -
 
 def write(kernel: Kernel, core: Core, process: Process, call: program.Write) -> bool:
     """Write into a pipe; wait while it is full."""
-    return _through(kernel, core, process, _find(kernel, process, call.pipe, Pipe), call.bytes)
+    pipe = _find(kernel, process, call.pipe, Pipe)
+    pipe.unwritten[process.pid] = call.bytes
+    return _through(kernel, core, process, pipe)
 
 
 def read(kernel: Kernel, core: Core, process: Process, call: program.Read) -> bool:
     """Read from a pipe; wait while it is empty."""
-    return _through(kernel, core, process, _find(kernel, process, call.pipe, Pipe), -call.bytes)
+    return _through(kernel, core, process, _find(kernel, process, call.pipe, Pipe))
 
 
-def _through(kernel: Kernel, core: Core, process: Process, pipe: Pipe, wish: int) -> bool:
-    if wish == 0:
-        kernel.fetch(process, 0)
-        return True
-    pipe.wishes[process.pid] = wish
-    done = _flow(pipe, [*pipe.waiters, process])
-    mine = done.pop(process.pid, None)
+def _through(kernel: Kernel, core: Core, process: Process, pipe: Pipe) -> bool:
+    """Let bytes flow, now that `process` has come to the pipe too."""
+    done = _flow(pipe, [*sorted(pipe.waiters, key=_urgency), process])
+    pipe.waiters = [waiter for waiter in pipe.waiters if waiter not in done]
+    mine = done.pop(process, None)
     if mine is None:
         _wait(kernel, core, process, pipe)
     else:
+        did = "writes" if isinstance(process.call, program.Write) else "reads"
+        _log(kernel, core, process, pipe, f"{did} {mine} bytes")
         kernel.fetch(process, mine)
-        _log(kernel, core, process, pipe, f"{'writes' if wish > 0 else 'reads'} {mine} bytes")
-    for pid, moved in done.items():
-        kernel.wake(kernel.processes[pid], f"{process.name} has used {pipe.name}", moved)
+    for other, moved in done.items():
+        kernel.wake(other, f"{process.name} has used {pipe.name}", moved)
     return core.task is process
 
 
-def _flow(pipe: Pipe, present: list[Process]) -> dict[int, int]:
+def _flow(pipe: Pipe, present: list[Process]) -> dict[Process, int]:
     """Move bytes while that is possible; return who is done, and the bytes of each."""
-    done: dict[int, int] = {}
-    moved = True
-    while moved:
-        moved = False
-        for process in present:
-            wish = pipe.wishes.get(process.pid, 0)
-            if wish > 0:
-                step = min(wish, pipe.capacity_bytes - pipe.filled)
-                pipe.filled += step
-                pipe.wishes[process.pid] = wish - step
-                moved |= step > 0
-                if wish == step:
-                    done[process.pid] = _written(process)
-            elif wish < 0 and pipe.filled:
-                step = min(-wish, pipe.filled)
-                pipe.filled -= step
-                pipe.wishes[process.pid] = 0
-                moved, done[process.pid] = True, step
-    for pid in done:
-        del pipe.wishes[pid]
-    pipe.waiters = [process for process in pipe.waiters if process.pid not in done]
+    done: dict[Process, int] = {}
+    while any(_step(pipe, process, done) for process in present if process not in done):
+        pass  # from the first again: whoever is urgent goes as often as he can
     return done
 
 
-def _written(process: Process) -> int:
-    bytes_: int = getattr(process.call, "bytes", 0)
-    return bytes_
+def _step(pipe: Pipe, process: Process, done: dict[Process, int]) -> bool:
+    """Let `process` write or read what it can; return whether that is anything."""
+    call = process.call
+    if isinstance(call, program.Write):
+        step = min(pipe.unwritten[process.pid], pipe.capacity_bytes - pipe.filled)
+        pipe.filled += step
+        pipe.unwritten[process.pid] -= step
+        if pipe.unwritten[process.pid] == 0:
+            del pipe.unwritten[process.pid]
+            done[process] = call.bytes
+        return step > 0 or process in done
+    if isinstance(call, program.Read) and (pipe.filled or call.bytes == 0):
+        done[process] = min(call.bytes, pipe.filled)
+        pipe.filled -= done[process]
+    return process in done
 
 
 def send(kernel: Kernel, core: Core, process: Process, call: program.Send) -> bool:
     """Put a message into a mailbox; wait while it is full."""
     box = _find(kernel, process, call.mailbox, Mailbox)
-    receiver = next((waiter for waiter in box.waiters if waiter.pid not in box.unsent), None)
-    if receiver is not None:
-        box.waiters.remove(receiver)
-        _log(kernel, core, process, box, f"hands a message to {receiver.name}")
-        kernel.wake(receiver, f"{process.name} has sent a message", call.message)
-    elif box.capacity and len(box.messages) >= box.capacity:
-        box.unsent[process.pid] = call.message
+    if box.capacity and len(box.messages) >= box.capacity:
         _wait(kernel, core, process, box)
         return False
+    receiver = box.first(program.Receive)
+    if receiver is not None:
+        _log(kernel, core, process, box, f"hands a message to {receiver.name}")
+        kernel.wake(receiver, f"{process.name} has sent a message", call.message)
     else:
         box.messages.append(call.message)
         _log(kernel, core, process, box, "sends a message")
@@ -385,11 +379,11 @@ def receive(kernel: Kernel, core: Core, process: Process, call: program.Receive)
         _wait(kernel, core, process, box)
         return False
     message = box.messages.popleft()
-    _log(kernel, core, process, box, "receives a message")
-    sender = next((waiter for waiter in box.waiters if waiter.pid in box.unsent), None)
+    sender = box.first(program.Send)
     if sender is not None:
-        box.waiters.remove(sender)
-        box.messages.append(box.unsent.pop(sender.pid))
+        box.messages.append(sender.call.message)  # type: ignore[union-attr]  # a Send
+    _log(kernel, core, process, box, "receives a message")
+    if sender is not None:
         kernel.wake(sender, f"{process.name} has made room in {box.name}")
     kernel.fetch(process, message)
     return core.task is process
@@ -412,15 +406,22 @@ def _find(kernel: Kernel, process: Process, name: str, kind: type[Kind]) -> Kind
 def _wait(kernel: Kernel, core: Core, process: Process, thing: Shared) -> None:
     thing.waiters.append(process)
     _log(kernel, core, process, thing, "waits")
-    kernel.block(core, process, thing.name, f"waits for {thing.name}", _leaver(process, thing))
+    kernel.block(core, process, thing.name, f"waits for {thing.name}", _leaver(kernel, process, thing))
 
 
-def _leaver(process: Process, thing: Shared) -> Callable[[], None]:
+def _leaver(kernel: Kernel, process: Process, thing: Shared) -> Callable[[], None]:
     def leave() -> None:
         thing.waiters.remove(process)
         process.waits_on = None
+        _log(kernel, None, process, thing, "does not wait any more")
+        if isinstance(thing, Mutex) and thing.owner is not None:
+            lend(kernel, None, thing.owner)  # not this one's priority any more
 
     return leave
+
+
+def _urgency(process: Process) -> int:
+    return process.priority
 
 
 def _log(kernel: Kernel, core: Core | None, process: Process, thing: Shared, reason: str) -> None:

@@ -24,7 +24,6 @@ Effect = Callable[["Kernel", "Core", Process, Any], bool]
 
 def exit_(kernel: Kernel, core: Core, process: Process, _call: Exit) -> bool:
     """Terminate."""
-    sync.give_all_back(kernel, process)
     kernel.exit(core, process, process.doomed or "program ended")
     return False
 
@@ -38,7 +37,7 @@ def io(kernel: Kernel, core: Core, process: Process, call: program.Io) -> bool:
         raise kernel.bad_program(process, message)
     name = device.name
     if kernel.rules.keep_on_io:
-        core.kept_for = process
+        core.kept_for, process.keeps = process, core
         core.dispatcher.choosy = True
     # No signal can take a request back from the device.
     kernel.block(core, process, name, f"waits for {name}", unblock=None)
@@ -93,16 +92,8 @@ def nice(kernel: Kernel, core: Core, process: Process, call: program.Nice) -> bo
 
 def set_priority(kernel: Kernel, core: Core, process: Process, call: program.SetPriority) -> bool:
     """Change the priority, or what it will be when nothing is inherited any more."""
-
-    def alter() -> None:
-        if process.own_priority is not None:
-            process.own_priority = call.priority
-            process.priority = min(process.priority, call.priority)
-        else:
-            process.priority = call.priority
-
     kernel.fetch(process, None)
-    kernel.change(process, alter, f"priority is now {call.priority}")
+    sync.set_own_priority(kernel, process, call.priority)
     return core.task is process
 
 
@@ -124,7 +115,7 @@ def set_affinity(kernel: Kernel, core: Core, process: Process, call: program.Set
 
 
 def fork(kernel: Kernel, core: Core, parent: Process, call: program.Fork) -> bool:
-    """Create a child that inherits everything but the name."""
+    """Create a child that inherits everything but the name and what is periodic."""
     group, most = parent.group, kernel.most_in_group.get(parent.group)
     if most is not None and kernel.in_group[group] >= most:
         kernel.fetch(parent, -1)
@@ -155,7 +146,8 @@ def exec_(kernel: Kernel, core: Core, process: Process, call: program.Exec) -> b
     """Become another program."""
     process.program = kernel.run_program(process, call.program)
     process.interrupted.clear()
-    process.actions.clear()
+    # The programs that handled signals are gone; to ignore one needs no program.
+    process.actions = {signal: "ignore" for signal, action in process.actions.items() if action == "ignore"}
     if call.name:
         process.name = call.name
     kernel.emit(ev.Exec(kernel.sim.now, core.cpu, process.pid, name=process.name))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmos.engine.simulation import Alarm
+    from llmos.process.cores import Core
     from llmos.process.dispatcher import Dispatcher
     from llmos.process.program import Call, Program
     from llmos.process.sync import Mutex
@@ -44,10 +45,9 @@ class Interrupted:
 
     program: Program
     call: Call | None
+    """The call that it makes (again) then; None if a wait was cut short, whose answer is -1."""
     remaining: int
-    burst: int
-    waited: bool
-    """Whether the program waits for the answer to a call, which was cut short."""
+    """What is left of that call's burst, in nanoseconds of work."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -68,6 +68,8 @@ class Process(Task):
     """Pids of children that have terminated and were not waited for."""
     waits_for: int | None = None
     """The child it waits for: a pid, -1 for any, None if it does not wait."""
+    keeps: Core | None = None
+    """The core that is kept for it while it waits for a device, if any."""
     gone: bool = False
     """Whether it has terminated."""
 
@@ -76,6 +78,9 @@ class Process(Task):
     """How to take it out of what it waits for; None if nothing but the event itself can wake it."""
     doomed: str = ""
     """Why it dies as soon as it can, if it must."""
+    pending: deque[Callable[[], None]] = field(default_factory=deque)
+    """What happens to it as soon as it can be reached: when its system call is over, its device done,
+    or it is continued."""
     stopped: bool = False
     """Whether it is stopped by a signal, until CONT."""
     frozen: bool = False
