@@ -1,19 +1,16 @@
 """The command line as a person or a script meets it."""
 
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from commandline import llmos, ok, refused
 
-from llmos.cli.main import main
 from llmos.scenario.policies import names
 from llmos.trace.log import read
 from llmos.trace.state import check, fold
@@ -40,38 +37,6 @@ seeds = 2
 def folder(tmp_path):
     (tmp_path / "convoy2.toml").write_text(SCENARIO)
     return tmp_path
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def llmos(folder, *args):
-    """Run `llmos ARGS` in `folder`, in this process, as its entry point does."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["llmos", *args])
-        patch.setenv("LLMOS_DATA", str(folder / "data"))
-        patch.chdir(folder)
-        with pytest.raises(SystemExit) as left:
-            main()
-    return Done(left.value.code, out.getvalue(), err.getvalue())
-
-
-def ok(done):
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout
-
-
-def refused(done, *says):
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    for text in says:
-        assert text in done.stderr
 
 
 def test_run_prints_the_tasks_and_the_hash(folder):

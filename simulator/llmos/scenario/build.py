@@ -19,7 +19,7 @@ from llmos.errors import ProfileError, ScenarioError
 from llmos.process.balance import Balancing
 from llmos.process.cores import Rules
 from llmos.process.dispatcher import Costs
-from llmos.scenario import offered, outside, policies, positions
+from llmos.scenario import offered, outside, policies, positions, realtime
 from llmos.scenario.machine_tables import Cpu, Engine
 from llmos.scenario.policies import World
 from llmos.scenario.programs import DEFAULT_DEVICE, Programs
@@ -62,6 +62,8 @@ def build(
         return policy_of(scenario, scheduler, world, ("scheduler",), asked, folder, seed=seed)
 
     outside.check(scenario, work, findings)
+    if model.cpu and model.cpu.partition:
+        realtime.deal(work.tasks, model.cpu.count, model.cpu.partition, findings)
     cpu, engine = _cpu(scenario, policy), _engine(scenario, policy, costs, findings)
     findings.problems += asked.problems
     _pace(work, cpu, engine, costs, findings)

@@ -72,6 +72,20 @@ class Cache(Model):
     warm_rate: Speed = Field(description="How much faster a warm task works: 2 is twice as fast.")
 
 
+class Partition(Model):
+    """Periodic tasks dealt out to cores for good, before the run."""
+
+    fit: Literal["first", "best", "worst"] = Field(
+        default="first", description="Which core that admits a task gets it: the first, fullest or emptiest."
+    )
+    decreasing: bool = Field(
+        default=True, description="Whether the tasks with the greatest share are dealt out first."
+    )
+    admission: Literal["utilisation", "demand", "liu-layland", "rm", "dm", "none"] = Field(
+        default="utilisation", description="The test that the tasks of a core must pass."
+    )
+
+
 class Rules(Model):
     """What the cores of some courses and tools do differently."""
 
@@ -113,6 +127,9 @@ class Cpu(Model):
         default="deal",
         description="Which core's queue a new task joins: in turn, or the least loaded (also at wake-up).",
     )
+    partition: Partition | None = Field(
+        default=None, description="Deal the periodic tasks out to the cores for good."
+    )
     steal: bool = Field(
         default=False, description="A core with nothing to do takes a task of the longest queue."
     )
@@ -137,6 +154,8 @@ class Cpu(Model):
             raise UnfitError(
                 f"{len(self.speeds)} speeds for {self.count} cores", hint="give one for each core"
             )
+        if self.partition and self.queues == "shared":
+            raise UnfitError("a partition needs a queue for each core", hint='add queues = "per-core"')
         moving = [name for name in ("steal", "peek", "balance") if getattr(self, name)]
         if moving and self.queues == "shared":
             raise UnfitError(

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tui": ("tui", "Watch a run: play it, step forward and back, see every decision's reason."),
     "list": ("catalogue", "List the schedulers, scenarios, profiles and assignments."),
     "explain": ("explain", "Explain a scheduler: the lesson, its parameters, the source."),
+    "feasible": ("feasible", "Test beforehand whether periodic tasks meet their deadlines, and show how."),
     "check": ("check", "Check scenario files and logs without running anything."),
     "exercise": ("exercise", "Pose a small problem to solve by hand, or work its answer out."),
     "schema": ("schema", "Print the JSON Schema of scenario files, for editors."),
