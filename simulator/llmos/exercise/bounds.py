@@ -53,7 +53,8 @@ def parts(tasks: Sequence[Task], policies: Sequence[str], cpus: int) -> list[Par
     """The utilisation as a sum, and what it tells about each of `policies`."""
     load = Load(tasks, cpus)
     terms = " + ".join(f"{task['burst']}/{task['period']}" for task in tasks)
-    said = [f"Utilisation U = {terms} = {load.total} = {number(load.total)}."]
+    total = str(load.total) + (f" = {number(load.total)}" if load.total.denominator > 1 else "")
+    said = [f"Utilisation U = {terms} = {total}."]
     if load.total > cpus:
         have = "the processor has" if cpus == 1 else f"{cpus} processors have"
         said.append(f"That is more than {have}: no policy meets all deadlines for ever.")

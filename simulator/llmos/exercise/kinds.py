@@ -74,6 +74,9 @@ FACTS: Final[Mapping[str, Fact]] = {
 
 DEADLINES: Final = frozenset({"deadline_ns", "relative_deadline_ns", "period_ns", "wcet_ns"})
 
+NOT_BY_HAND: Final = {"cfs": {"nice"}, "eevdf": {"nice"}}
+"""What an exercise leaves out, by policy: weights of 1.25 to the power of nice leave no whole numbers."""
+
 LEARNS_FROM_BURSTS: Final = frozenset({"sjf-predicted"})
 """Policies that judge a task by its earlier bursts, so that its program must have several."""
 
@@ -123,8 +126,11 @@ def find(text: str) -> Policy:
     """
     given = policies.parse_choice(text)
     policies.policy_spec(given, "cpu", tick_ns=1)
-    cls = policies.describe(given["policy"]).cls
-    return Policy(given["policy"], cls, given, *_reads(cls))
+    name = given["policy"]
+    cls = policies.describe(name).cls
+    own, called = _reads(cls)
+    left_out = NOT_BY_HAND.get(name, set[str]())
+    return Policy(name, cls, given, own - left_out, (own | called) - left_out)
 
 
 def facts(of: frozenset[str]) -> list[Fact]:
@@ -221,7 +227,7 @@ def _shown(value: Any) -> str:
 
 
 def _reads(cls: type[sched.Scheduler]) -> tuple[frozenset[str], frozenset[str]]:
-    """The fields of a task that the methods of `cls` look at; and with the functions that they call."""
+    """The fields of a task that the methods of `cls` look at, and the functions that they call."""
     fields = frozenset(sched.Task.__dataclass_fields__)
     own: set[str] = set()
     called: set[str] = set()
@@ -234,7 +240,7 @@ def _reads(cls: type[sched.Scheduler]) -> tuple[frozenset[str], frozenset[str]]:
                 function = module.get(node.id) if isinstance(node, ast.Name) else None
                 if inspect.isfunction(function):
                     called |= set(_looks(_tree(function)))
-    return fields & own, fields & (own | called)
+    return fields & own, fields & called
 
 
 def _tree(what: Any) -> ast.AST:

@@ -13,26 +13,24 @@ from random import Random
 from typing import Any, Final
 
 from llmos.engine.streams import stream
-from llmos.exercise.base import TICK_NS, Part, Table, Text, one_of, ticks, time, whole
+from llmos.exercise.base import TICK_NS, Part, Table, Text, one_of, shuffled, ticks, time, whole
 from llmos.exercise.kinds import can_write
 from llmos.exercise.story import Story
 from llmos.exercise.work import NAMES, Task
 
-FAMILIES: Final = ((4, 6, 12), (5, 10, 20), (4, 8, 16), (6, 8, 12, 24), (3, 6, 9, 18))
+FAMILIES: Final = ((4, 6, 12), (3, 4, 6, 12), (4, 5, 10, 20), (6, 8, 12, 24), (4, 10, 20), (6, 9, 18))
 """Periods that come round again soon."""
 
 
 def draw(seed: int, count: int, cpus: int, *, constrained: bool) -> list[Task]:
-    """Tasks that ask for 70 % of the processors or more, each with jobs up to the common period.
+    """Tasks that ask for two thirds of the processors or more, each with jobs up to the common period.
 
     `constrained`: whether deadlines may come before the end of the period.
     """
     dice = stream(seed, "exercise/periodic")
-    family = one_of(dice, FAMILIES)
-    periods = sorted(one_of(dice, family) for _ in range(count))
-    if len(set(periods)) == 1 and count > 1:
-        periods[0], periods[-1] = family[0], family[-1]
-    bursts = _bursts(dice, periods, Fraction(whole(dice, 70, 100) * cpus, 100))
+    family = shuffled(dice, one_of(dice, FAMILIES))
+    periods = sorted(family[i % len(family)] for i in range(count))
+    bursts = _bursts(dice, periods, Fraction(whole(dice, 65, 95) * cpus, 100))
     tasks: list[Task] = []
     for name, period, burst in zip(NAMES, periods, bursts, strict=False):
         task: dict[str, Any] = {"name": name, "period": period, "burst": burst}
