@@ -59,7 +59,7 @@ def test_the_tests_are_made_core_by_core_where_tasks_are_bound():
 
 
 def test_what_fits_nowhere_is_named():
-    with pytest.raises(ScenarioError, match="heavy does not fit core 0"):
+    with pytest.raises(ScenarioError, match="light-1 does not fit core 0"):
         build(
             load_text(
                 DHALL.format(policy="edf", more='queues = "per-core"\npartition = {}').replace(
