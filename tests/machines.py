@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from hypothesis import strategies as st
@@ -104,10 +104,11 @@ def cores(
     convention: str = "ostep",
     **more: Any,
 ) -> MachineSpec:
-    """A machine with `count` cores and one device called disk."""
+    """A machine with `count` cores and one device called disk; `more` goes to the cores or the machine."""
+    cpu = {field.name: more.pop(field.name) for field in fields(CpuSpec) if field.name in more}
     return MachineSpec(
         convention=convention,
-        cpu=CpuSpec(policy=PolicySpec(name="test", make=policy), count=count, costs=costs or Costs()),
+        cpu=CpuSpec(policy=PolicySpec(name="test", make=policy), count=count, costs=costs or Costs(), **cpu),
         devices=[DeviceSpec(name="disk", service_ns=io, servers=servers)],
         tasks=tasks,
         **more,

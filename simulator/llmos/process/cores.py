@@ -148,7 +148,8 @@ class Cores:
     def begin(self, slot: Slot, overhead_ns: int) -> None:
         core: Core = slot  # type: ignore[assignment]  # these slots are cores
         if core.kept_for is not None:
-            core.kept_for = core.kept_for.keeps = None
+            core.kept_for.keeps = None
+            core.kept_for = None
         if overhead_ns:
             self._occupy(core, overhead_ns)
         self.resume(core)
