@@ -31,8 +31,8 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str
     log_sha256: str = ""
     metrics: dict[str, int | float] = {}
-    lost: bool = False
-    """Its worker died: it has not run to its end, and may be tried again."""
+    unfinished: bool = False
+    """It did not come to its end, and says nothing about the scenario: its worker died, or llmos failed."""
 
 
 class _Line(msgspec.Struct):

@@ -8,9 +8,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from llmos.scenario import positions
+
+NAMED: Final = ("device", "mutex", "semaphore", "condition", "pipe", "mailbox", "cgroup")
+"""Tables that need a name and nothing else, and that others refer to by it."""
 
 
 def mended(raw: Mapping[str, Any], wrong: Iterable[positions.Path]) -> dict[str, Any]:
@@ -18,7 +21,7 @@ def mended(raw: Mapping[str, Any], wrong: Iterable[positions.Path]) -> dict[str,
     out = {"question": "?", **raw}
     for path in wrong:
         match path:
-            case (("task" | "request" | "device" | "workload") as table, int(i), *_):
+            case (str(table), int(i), *_) if table in ("task", "request", "workload", *NAMED):
                 items = out[table] = list(out[table])
                 items[i] = _stand_in(table, i, items[i])
             case (("task" | "request" | "workload") as table,):
@@ -44,8 +47,8 @@ def _stand_in(table: str, i: int, item: Any) -> dict[str, Any]:
             return {"burst": "1 ns"}
         case "request":
             return {"prompt": 1, "output": 1}
-        case "device":
-            return {"name": f"device {i}"} | _kept(item, "name")
+        case str(named) if named in NAMED:
+            return {"name": f"{named} {i}"} | _kept(item, "name")
     return {"kind": "task", "name": f"workload {i}", "count": 1, "burst": "1 ns", "arrival": "all-at-once"}
 
 

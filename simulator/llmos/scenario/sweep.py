@@ -29,7 +29,6 @@ from pydantic import ValidationError
 
 from llmos.errors import LlmosError
 from llmos.scenario.build import build
-from llmos.scenario.check import metric_names
 from llmos.scenario.journal import Journal, Keys, Result
 from llmos.scenario.machine import run
 from llmos.scenario.points import Axis, Setting, axes_of, check_points, raw_at, settings
@@ -158,7 +157,7 @@ def run_sweep(
         waiting = ((i, job) for i, job in enumerate(jobs) if i not in done)
         for i, result in stack.enter_context(closing(_results([*waiting], executor, ahead or 2 * cores()))):
             done[i] = result
-            if noted and not result.lost:
+            if noted and not result.unfinished:
                 noted.add(keys[i], jobs[i].seed, result)
             if progress:
                 progress(len(done), len(jobs))
@@ -166,10 +165,9 @@ def run_sweep(
         Row(i // seeds, tuple(plain(value) for _, value in points[i // seeds]), job.seed, done[i])
         for i, job in enumerate(jobs)
     )
-    there = {name for row in rows for name in row.result.metrics}
-    known = (name for name in metric_names(["cpu", "engine"]) if name in there)
     labels = tuple(axis.label for axis in axes)
-    return Swept(scenario.name, scenario.question, labels, rows, tuple(known), reused)
+    measured = dict.fromkeys(name for row in rows for name in row.result.metrics)
+    return Swept(scenario.name, scenario.question, labels, rows, tuple(measured), reused)
 
 
 def plan(
@@ -253,7 +251,7 @@ def _results(
             with _pool(executor) as pool:
                 yield from _fed(pool, chain([suspect], suspects), 1, lost)
             for i, _ in lost:
-                yield i, Result(ok=False, reason=LOST, lost=True)
+                yield i, Result(ok=False, reason=LOST, unfinished=True)
             lost = []
 
 
@@ -279,7 +277,8 @@ def _fed(
                 lost.append(job)
                 broken = True
             elif error:
-                yield job[0], Result(ok=False, reason=f"{type(error).__name__}: {error}")
+                reason = f"{type(error).__name__}: {error}"
+                yield job[0], Result(ok=False, reason=reason, unfinished=True)
             else:
                 yield job[0], future.result()
 
