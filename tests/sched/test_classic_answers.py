@@ -1,6 +1,7 @@
 """Answers by others for HRRN, predicted SJF, multilevel queues, the lottery and 4.4BSD."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from random import Random
@@ -8,6 +9,7 @@ from random import Random
 import pytest
 from machines import cores, execute, task
 
+from llmos.process.cores import Rules
 from llmos.process.program import Compute, Io
 from llmos.sched.base import Task, Why
 from llmos.sched.bsd import BSD, ONE
@@ -116,12 +118,9 @@ def test_predicted_sjf_preempts_by_what_is_left_of_the_prediction():
 # --- multilevel queue ---------------------------------------------------------------------------------
 
 
-class ByName(Multilevel):
-    """The class of a task is the first part of its name."""
-
-    def enqueue(self, task, why, now):
-        task.group = task.name.split("-")[0]
-        super().enqueue(task, why, now)
+def classes(*jobs):
+    """Tasks whose class is the first part of their name."""
+    return [task(name, burst, at=at, group=name.split("-")[0]) for name, burst, at in jobs]
 
 
 def test_a_multilevel_queue_by_hand():
@@ -130,8 +129,8 @@ def test_a_multilevel_queue_by_hand():
     By hand: below-1 0-1, preempted. above-1 1-3, above-2 3-5, above-1 5-6 done, above-2 6-8 done. Then
     below-1 8-12, before below-2 (2), which came at 2 and runs 12-14.
     """
-    jobs = [task("below-1", 5), task("above-1", 3, at=1), task("above-2", 4, at=1), task("below-2", 2, at=2)]
-    runs = execute(cores(lambda: ByName(["above", "below"], 2, ["below"]), *jobs)).runs
+    jobs = classes(("below-1", 5, 0), ("above-1", 3, 1), ("above-2", 4, 1), ("below-2", 2, 2))
+    runs = execute(cores(lambda: Multilevel(["above", "below"], 2, ["below"]), *jobs)).runs
     assert runs == [
         (0, 1, "below-1"), (1, 3, "above-1"), (3, 5, "above-2"), (5, 6, "above-1"), (6, 8, "above-2"),
         (8, 12, "below-1"), (12, 14, "below-2"),
@@ -140,8 +139,8 @@ def test_a_multilevel_queue_by_hand():
 
 def test_a_preempted_task_has_the_rest_of_its_quantum():
     """low-1 and low-2 take turns of 4; high (2) comes at 3, when low-1 has 1 left: 5-6 is its turn's end."""
-    jobs = [task("low-1", 8), task("low-2", 8), task("high-1", 2, at=3)]
-    runs = execute(cores(lambda: ByName(["high", "low"], 4), *jobs)).runs
+    jobs = classes(("low-1", 8, 0), ("low-2", 8, 0), ("high-1", 2, 3))
+    runs = execute(cores(lambda: Multilevel(["high", "low"], 4), *jobs)).runs
     assert runs[:4] == [(0, 3, "low-1"), (3, 5, "high-1"), (5, 6, "low-1"), (6, 10, "low-2")]
 
 
@@ -189,20 +188,23 @@ def test_ostep_lottery(case):
     assert policy.pick(0) is None
 
 
+@pytest.mark.parametrize("case", cases("ostep_lottery.json"))
+def test_ostep_lottery_on_a_machine(case):
+    """There the winner keeps the core for a whole quantum, even if it needs less."""
+    given = case["input"]
+    draws = [d["random"] for d in case["expected"]["draws"]]
+    jobs = [task(str(j["id"]), j["length"], tickets=j["tickets"]) for j in given["jobs"]]
+    spec = cores(lambda: Lottery(Random(0), draws, given["quantum"]), *jobs)
+    ran = execute(replace(spec, cpu=replace(spec.cpu, rules=Rules(full_quantum=True))))
+    assert {t.name: t.finish_ns for t in ran.outcome.state.tasks.values()} == case["expected"]["finish"]
+
+
 # --- 4.4BSD -------------------------------------------------------------------------------------------
 
 
-class Niced(BSD):
-    """The nice value of a task is its name."""
-
-    def enqueue(self, task, why, now):
-        task.nice = int(task.name.split("/")[1])
-        super().enqueue(task, why, now)
-
-
-def ticks(nices, policy=Niced):
+def ticks(nices, policy=BSD):
     """Ticks that tasks with these nice values get in 30 s of a busy core."""
-    jobs = [task(f"{i}/{nice}", 100 * S) for i, nice in enumerate(nices)]
+    jobs = [task(f"T{i}", 100 * S, nice=nice) for i, nice in enumerate(nices)]
     ran = execute(cores(policy, *jobs, until_ns=30 * S))
     return [ran.task(job.name).cpu_ns / (10 * MS) for job in jobs]
 
@@ -216,11 +218,12 @@ def test_pintos_fair_ticks(case):
         assert got == pytest.approx(expected, abs=allowed)
 
 
-class DeafBSD(Niced):
+class DeafBSD(BSD):
     """The mutation: nice values do not count."""
 
     def enqueue(self, task, why, now):
-        BSD.enqueue(self, task, why, now)
+        task.nice = 0
+        super().enqueue(task, why, now)
 
 
 def test_pintos_notices_that_nice_is_ignored():

@@ -240,7 +240,7 @@ def within_the_band(wins, tickets):
 class OnePersonOneTicket(Lottery):
     """The mutation: everybody has one ticket in the drum."""
 
-    def _stake(self, task):
+    def _stake(self, task, player):
         return 1
 
 

@@ -1,11 +1,14 @@
 """Every policy gives a waiting task back (`withdraw`), takes a changed one, and shows its queue."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import cores, execute, task
 
+from llmos.process.program import Compute, Io, Nice, SetPriority, YieldCpu
 from llmos.sched.base import Scheduler, Task, Why
 from llmos.sched.bsd import BSD
 from llmos.sched.fcfs import FCFS
@@ -106,9 +109,9 @@ def test_to_withdraw_costs_no_draw(tasks_, which):
     made = queued(one, tasks_, 0)
     gone = made[which % len(made)]
     one.withdraw(gone, 50)
-    for task in made:
-        if task is not gone:
-            other.enqueue(task, Why.ARRIVAL, 0)
+    for other_one in made:
+        if other_one is not gone:
+            other.enqueue(other_one, Why.ARRIVAL, 0)
     assert drained(one) == drained(other)
     default = POLICIES["lottery"]()
     queued(default, [(0, 1, "a", 0, 1)] * 5, 0)
@@ -179,8 +182,8 @@ def test_new_tickets_count_from_now_on():
             got[task] += 4
             policy.enqueue(task, Why.EXPIRED, 0)
 
-    for task in (a, b):
-        policy.enqueue(task, Why.ARRIVAL, 0)
+    for one in (a, b):
+        policy.enqueue(one, Why.ARRIVAL, 0)
     turns(20)
     assert got == {a: 40, b: 40}
     changed(policy, b, tickets=8)
@@ -202,6 +205,43 @@ def test_stride_remembers_the_client_of_a_running_task_that_changes():
     policy.remove(policy.pick(0), Why.BLOCKED, 0)
     client = policy._clients["#1"]
     assert (client.tickets, client.active) == (8, set())
+
+
+# --- on machines where tasks move and change ----------------------------------------------------------
+
+calls = st.one_of(
+    st.integers(0, 12).map(Compute),
+    st.integers(-20, 20).map(Nice),
+    st.integers(0, 5).map(SetPriority),
+    st.builds(Io, st.just("disk"), st.integers(0, 9)),
+    st.just(YieldCpu()),
+)
+programs = st.tuples(st.lists(calls, max_size=6), st.integers(0, 20))
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+@settings(max_examples=40)
+@given(st.lists(programs, min_size=1, max_size=5), st.booleans())
+def test_tasks_change_and_nobody_is_lost(name, programs, per_core):
+    """Two cores, with one queue or two; all come to their end."""
+    jobs = [task(f"T{i}", *steps, 5, at=at, tickets=i + 1) for i, (steps, at) in enumerate(programs)]
+    spec = cores(POLICIES[name], *jobs, count=2, max_events=5000)
+    state = execute(replace(spec, cpu=replace(spec.cpu, per_core=per_core))).outcome.state
+    assert all(t.finish_ns is not None for t in state.tasks.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [("priority", SetPriority(9)), ("bsd", Nice(19)), ("stride", Nice(19)), ("lottery", SetPriority(9))],
+)
+def test_a_task_may_make_itself_less_urgent(name, call):
+    """A and B are alike until A steps back at 40; only who looks at what it changed lets B go first."""
+    spec = cores(POLICIES[name], task("A", 40, call, 400), task("B", 440), until_ns=400)
+    ran = execute(spec)
+    if name in ("priority", "bsd"):
+        assert ran.task("A").cpu_ns < ran.task("B").cpu_ns / 2
+    else:
+        assert 0.3 < ran.task("A").cpu_ns / 400 < 0.7
 
 
 MS = 1_000_000

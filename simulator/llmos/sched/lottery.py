@@ -1,6 +1,7 @@
 """Lottery scheduling."""
 
 from collections import deque
+from dataclasses import dataclass
 
 from llmos.sched.base import SLICE, Dice, Scheduler, Service, Structure, Task, Why
 
@@ -44,6 +45,21 @@ class _Drum:
         return before
 
 
+@dataclass(slots=True)
+class _Player:
+    """What the policy remembers of a task."""
+
+    used: int
+    """Service in its latest turn."""
+    before: int = 0
+    """The same of the turn before, in case that this one does not come to pass."""
+    stake: int = 0
+    """What it has in the drum, or had before it was picked, in parts of a ticket."""
+    ticket: int = 0
+    """The ticket with which it won last, out of `total`."""
+    total: int = 0
+
+
 class Lottery(Scheduler):
     """Lottery: every quantum one ticket is drawn from those of all ready tasks; its holder runs.
 
@@ -79,18 +95,17 @@ class Lottery(Scheduler):
         self._parts = PARTS if compensation else 1
         self._drum = _Drum()
         self._ready: dict[int, Task] = {}
-        self._stakes: dict[int, int] = {}
-        """What each task has in the drum (or had, before it was picked), in parts of a ticket."""
-        self._used: dict[int, int] = {}
-        """Service in each task's latest turn."""
-        self._won: dict[int, tuple[int, int]] = {}
-        """The ticket with which a task won, and how many there were."""
+        self._players: dict[int, _Player] = {}
 
     def enqueue(self, task: Task, why: Why, now: int) -> None:
-        if why is not Why.PREEMPTED or task.pid not in self._stakes:
-            self._stakes[task.pid] = self._stake(task)
+        player = self._players.get(task.pid)
+        if player is None:
+            player = self._players[task.pid] = _Player(self._quantum)
+        elif why is Why.PREEMPTED:  # it won, but for a core that it may not run on
+            player.used = player.before
+        player.stake = self._stake(task, player)
         self._ready[task.pid] = task
-        self._drum.add(task.pid, self._stakes[task.pid])
+        self._drum.add(task.pid, player.stake)
 
     def pick(self, now: int) -> Task | None:
         if not self._ready:
@@ -99,36 +114,36 @@ class Lottery(Scheduler):
         ticket = self._draws.popleft() % total if self._draws else int(self._rng.random() * total)
         task = self._ready[self._drum.holder(ticket)]
         self.withdraw(task, now)
-        self._won[task.pid] = ticket, total
-        self._used[task.pid] = 0
+        player = self._players[task.pid]
+        player.ticket, player.total = ticket, total
+        player.before, player.used = player.used, 0
         return task
 
     def quantum(self, task: Task, now: int) -> int:
         return self._quantum
 
     def charge(self, task: Task, service: int, now: int) -> None:
-        self._used[task.pid] += service
+        self._players[task.pid].used += service
 
     def remove(self, task: Task, why: Why, now: int) -> None:
         if why is Why.EXITED:
-            del self._stakes[task.pid], self._used[task.pid], self._won[task.pid]
+            del self._players[task.pid]
 
     def withdraw(self, task: Task, now: int) -> None:
         del self._ready[task.pid]
-        self._drum.add(task.pid, -self._stakes[task.pid])
+        self._drum.add(task.pid, -self._players[task.pid].stake)
 
     def reason(self, task: Task, now: int) -> str:
-        ticket, total = self._won[task.pid]
-        return f"won with ticket {ticket // self._parts} of {total // self._parts}"
+        player = self._players[task.pid]
+        return f"won with ticket {player.ticket // self._parts} of {player.total // self._parts}"
 
     def show(self, now: int) -> Structure:
         tasks = [self._ready[pid] for pid in sorted(self._ready)]
-        return {"": [(task, f"{self._stakes[task.pid] // self._parts} tickets") for task in tasks]}
+        return {"": [(task, f"{self._players[task.pid].stake // self._parts} tickets") for task in tasks]}
 
-    def _stake(self, task: Task) -> int:
+    def _stake(self, task: Task, player: _Player) -> int:
         """Return the task's tickets, more of them if it gave up a part of its latest quantum."""
         stake = task.tickets * self._parts
-        used = self._used.get(task.pid, self._quantum)
-        if self._parts > 1 and used < self._quantum:
-            return stake * self._quantum // max(used, 1)
+        if self._parts > 1 and player.used < self._quantum:
+            return stake * self._quantum // max(player.used, 1)
         return stake
