@@ -59,7 +59,6 @@ def without_reasons(events):
     return [msgspec.structs.replace(e, reason="") if isinstance(e, worded) else e for e in events]
 
 
-@settings(max_examples=150)
 @given(policies, st.lists(tasks, min_size=1, max_size=6), st.integers(1, 3), overheads)
 def test_one_group_on_cores_is_its_policy_alone(name, workload, count, costs):
     alone = execute(cores(INNER[name], *workload, count=count, costs=costs))
@@ -67,6 +66,7 @@ def test_one_group_on_cores_is_its_policy_alone(name, workload, count, costs):
     assert without_reasons(group.events)[1:] == without_reasons(alone.events)[1:]
 
 
+@settings(max_examples=60)
 @given(policies, st.lists(requests, min_size=1, max_size=6), st.integers(1, 3))
 def test_one_group_in_an_engine_is_its_policy_alone(name, workload, slots):
     alone = execute(engine(INNER[name], *workload, slots=slots))
@@ -82,7 +82,7 @@ mixed = st.lists(st.tuples(tasks, st.sampled_from("ABC")), min_size=1, max_size=
 MIX = {"A": {"weight": 300}, "B": {}, "C": {"weight": 20, "quota": 9, "period_ns": 30}}
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(policies, mixed, st.integers(1, 3), overheads)
 def test_all_tasks_of_all_groups_come_to_their_end(name, workload, count, costs):
     ran = execute(cores(grouped(INNER[name], quantum=5, **MIX), *workload, count=count, costs=costs))
@@ -90,6 +90,7 @@ def test_all_tasks_of_all_groups_come_to_their_end(name, workload, count, costs)
     assert all(e.reason for e in ran.of(ev.Dispatch))
 
 
+@settings(max_examples=60)
 @given(
     policies,
     st.lists(st.tuples(requests, st.sampled_from("ABC")), min_size=1, max_size=6),
@@ -286,9 +287,29 @@ def test_a_task_can_change_its_group_whatever_its_state():
     policy.enqueue(ready, Why.CHANGED, 0)
     running.group = "b"
     policy.enqueue(running, Why.CHANGED, 0)
-    assert policy.show(0) == {"b": [(ready, ""), (running, "")]} or not policy.show(0)
     assert [policy.pick(0), policy.pick(0), policy.pick(0)] == [ready, running, None]
     assert policy.reason(ready, 0).startswith("group b")
+    policy.quantum(ready, 0)
+    policy.remove(ready, Why.BLOCKED, 0)
+    ready.group = "a"
+    policy.enqueue(ready, Why.WAKEUP, 0)
+    assert policy.pick(0) is ready
+    assert policy.reason(ready, 0).startswith("group a")
+
+
+def test_the_queue_is_shown_by_groups():
+    policy = Groups({"a": Group(quota=7), "b": Group()}, EEVDF)
+    first, second = plain(1, "a"), plain(2, "b")
+    for one in (first, second):
+        policy.enqueue(one, Why.ARRIVAL, 0)
+    assert policy.pick(0) is first
+    assert policy.quantum(first, 0) == 7
+    policy.charge(first, 7, 7)
+    policy.enqueue(first, Why.EXPIRED, 7)
+    shown = {heading: [task for task, _ in tasks] for heading, tasks in policy.show(7).items() if tasks}
+    assert shown == {"a (throttled): paused": [first], "b: joining": [second]}
+    assert [policy.pick(7), policy.pick(7)] == [second, None]
+    assert policy.next_tick(7) == 100_000_000
 
 
 def test_a_paused_task_can_be_withdrawn():

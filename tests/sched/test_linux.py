@@ -652,16 +652,19 @@ def test_a_short_sleep_does_not_pay_debts():
 # --- on machines --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
-@given(workload=st.lists(tasks, min_size=1, max_size=6), count=st.integers(1, 3))
+@given(st.sampled_from(sorted(SMALL)), st.lists(tasks, min_size=1, max_size=6), st.integers(1, 3))
 def test_every_workload_runs_to_its_end(name, workload, count):
     ran = execute(cores(lambda: small(name), *workload, count=count))
     assert ran.outcome.ok
     assert all(e.reason for e in ran.of(ev.Dispatch))
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
-@given(workload=st.lists(requests, min_size=1, max_size=8), slots=st.integers(1, 4), more=st.integers(0, 30))
+@given(
+    st.sampled_from(sorted(SMALL)),
+    st.lists(requests, min_size=1, max_size=8),
+    st.integers(1, 4),
+    st.integers(0, 30),
+)
 def test_stepping_and_skipping_give_the_same_log(name, workload, slots, more):
     cls, parameters = SMALL[name]
 
@@ -673,9 +676,9 @@ def test_stepping_and_skipping_give_the_same_log(name, workload, slots, more):
     def policy():
         return Niced(**parameters)
 
-    settings = {"slots": slots, "token_budget": slots + more}
-    stepped = execute(engine(policy, *workload, skip=False, **settings))
-    skipped = execute(engine(policy, *workload, skip=True, **settings))
+    where = {"slots": slots, "token_budget": slots + more}
+    stepped = execute(engine(policy, *workload, skip=False, **where))
+    skipped = execute(engine(policy, *workload, skip=True, **where))
     assert list(expand(skipped.events)) == list(expand(stepped.events))
 
 
