@@ -108,6 +108,10 @@ def test_the_irrational_bound_is_compared_exactly():
         assert liu_layland(tasks).ok is ok
 
 
+def test_one_task_may_fill_the_core():
+    assert liu_layland(taskset((4, 4))).ok is hyperbolic(taskset((4, 4))).ok is True
+
+
 @given(implicit)
 def test_the_hyperbolic_bound_is_never_weaker_and_never_wrong(tasks):
     if liu_layland(tasks).ok:

@@ -347,6 +347,29 @@ def test_equals(make):
         assert drain(policy) == order
 
 
+def test_llf_lets_the_running_task_go_on_among_equals():
+    policy = LLF()
+    running, waiting = periodic(2, "R"), periodic(1, "W")
+    policy.enqueue(running, Why.ARRIVAL, 0)
+    assert policy.pick(0) is running
+    policy.enqueue(waiting, Why.ARRIVAL, 0)
+    assert policy.preempts(waiting, [running], 0) is None
+    policy.enqueue(running, Why.PREEMPTED, 0)
+    assert drain(policy) == "RW"
+
+
+def test_llf_notices_that_an_interrupt_has_eaten_laxity():
+    policy = LLF(granularity=10)
+    running, waiting = periodic(1, "R", period=100, wcet=40), periodic(2, "W", period=130, wcet=30)
+    policy.enqueue(running, Why.ARRIVAL, 0)
+    policy.pick(0)
+    policy.enqueue(waiting, Why.ARRIVAL, 0)
+    assert policy.next_tick(0) == (130 - 30) - (100 - 40) + 10
+    running.remaining -= 15  # in 20 ns: 5 went to an interrupt
+    policy.charge(running, 15, 20)
+    assert policy.next_tick(20) == (130 - 30) - (100 - 40 - 5) + 10
+
+
 def test_edf_takes_the_core_of_the_latest_deadline():
     policy = EDF()
     running = [periodic(i, name, due=due) for i, (name, due) in enumerate([("A", 30), ("B", 50), ("C", 40)])]
