@@ -83,7 +83,8 @@ class Balance:
 
     def steal(self, thief: Dispatcher) -> None:
         """Give a core that has nothing to do the first task that it may have of the longest queue."""
-        victims = [queue for queue in self.queues if queue.ready]
+        # What the other core is about to run itself is left to it, or the two would steal for ever.
+        victims = [queue for queue in self.queues if _load(queue) > len(queue.slots)]
         for victim in sorted(victims, key=lambda queue: -len(queue.ready)):
             if self._take(thief, victim, "was idle"):
                 return

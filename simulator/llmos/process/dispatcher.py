@@ -204,9 +204,7 @@ class Dispatcher:
 
     def withdraw(self, task: Task) -> None:
         """Take a ready task out of the queue; who calls this says what becomes of it."""
-        for slot in self.slots:
-            if slot.handed_back is task:
-                self._vacate(slot, task)
+        self._forget_where_it_was(task)
         self._take_out(task)
 
     def _take_out(self, task: Task) -> None:
@@ -314,6 +312,8 @@ class Dispatcher:
         task = None
         if self.ready:
             task = self._pick_for(slot) if self.choosy else self._pick()
+            if self.choosy and task is not None and task is not slot.handed_back:
+                self._forget_where_it_was(task)
         was = slot.handed_back
         if task is None or task is not was:
             if was is not None:
@@ -392,6 +392,12 @@ class Dispatcher:
         self.processor.halt(slot)
         slot.handed_back = None
         self.emit(Preempt(self.sim.now, slot.cpu, was.pid, slot.why_back))
+
+    def _forget_where_it_was(self, task: Task) -> None:
+        """Log the preemption of a task that goes elsewhere, if it was handed back at this instant."""
+        for slot in self._free.values():
+            if slot.handed_back is task:
+                self._vacate(slot, task)
 
     def _arm_tick(self) -> None:
         at = self.policy.next_tick(self.sim.now)
