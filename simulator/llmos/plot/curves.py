@@ -18,15 +18,14 @@ from math import isfinite
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from llmos.errors import LlmosError, did_you_mean
 from llmos.plot.labels import name_lines
 from llmos.plot.looks import QUIET, RULE, Look, look
-from llmos.plot.page import BODY_WIDTH, HEAD, head, nothing, page, round_numbers, style
+from llmos.plot.page import BODY_WIDTH, HEAD, decades, head, nothing, page, round_numbers, style
 from llmos.plot.texts import BODY, shorten
-from llmos.plot.words import MEMBERS, WORLDS, Unit, caption, counted, duration, name_of, number, time_unit
+from llmos.plot.words import MEMBERS, WORLDS, Unit, caption, counted, name_of, time_unit
 from llmos.scenario.compare import Comparison
 from llmos.trace.metrics import QUANTITIES, samples
 from llmos.trace.state import State
@@ -179,9 +178,7 @@ def _panel(ax: Axes, curves: Sequence[_Curve], *, timed: bool, logarithmic: bool
         unit = Unit("", 1)
         ax.set_xscale("log")
         ax.set_xlim(_left(curves), longest * 1.25)
-        ax.xaxis.set_major_locator(LogLocator(numticks=7))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: duration(x) if timed else number(x)))
+        decades(ax.xaxis, timed=timed)
         ax.set_xlabel("logarithmic scale", color=QUIET)
     else:
         unit = time_unit(longest) if timed else Unit("", 1)

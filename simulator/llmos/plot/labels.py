@@ -1,5 +1,6 @@
 """Names written at curves, instead of a legend that sends the eye to and fro.
 
+- `name_ends` writes them in a column behind the curves, `name_lines` among them.
 - A name stands close to its own curve, as far from the others as it can, and inside the axes.
 - Where curves are so dense that there is no such place, it stands on its curve, or hides as little of
   the others as it can. Two names never share a place while there is another one.
@@ -53,16 +54,47 @@ def name_lines(ax: Axes, lines: Sequence[Line2D]) -> None:
         text.set_path_effects([withStroke(linewidth=2.5, foreground=WHITE)])
 
 
+def name_ends(ax: Axes, lines: Sequence[Line2D]) -> None:
+    """Write the label of each line right of the axes, at the height of its end, none over another."""
+    dot = ax.get_figure().dpi / POINTS  # type: ignore[union-attr]
+    frame, step = ax.get_window_extent(), line(BODY) * POINTS * dot
+    ends = [float(ax.transData.transform(np.column_stack(each.get_data()))[-1, 1]) for each in lines]
+    order = sorted(range(len(lines)), key=lambda i: ends[i])
+    places = spread([ends[i] for i in order], step)
+    places += max(0.0, frame.y0 - float(places[0])) - max(0.0, float(places[-1]) - frame.y1)
+    for i, y in zip(order, places, strict=True):
+        ax.text(
+            1.015, (y - frame.y0) / frame.height, str(lines[i].get_label()), transform=ax.transAxes,
+            size=BODY, weight="bold", color=lines[i].get_color(), va="center",
+        )  # fmt: skip
+
+
+def spread(wishes: Sequence[float], step: float) -> Points:
+    """Return places at least `step` apart that are, by least squares, nearest to ascending `wishes`.
+
+    Source: pool adjacent violators, of what is left when each place is moved back by its steps.
+    """
+    pools: list[tuple[float, int]] = []
+    for i, wish in enumerate(wishes):
+        mean, n = wish - i * step, 1
+        while pools and pools[-1][0] > mean:
+            before, many = pools.pop()
+            mean, n = (before * many + mean * n) / (many + n), many + n
+        pools.append((mean, n))
+    means = [mean for mean, n in pools for _ in range(n)]
+    return np.asarray(np.array(means) + step * np.arange(len(means)), float)
+
+
 def _dots(ax: Axes, drawn: Line2D) -> Points:
     """Return dots along a drawn curve, a few pixels apart, in pixels."""
     corners = ax.transData.transform(np.column_stack(drawn.get_data()))
+    if drawn.get_drawstyle() == "steps-post":  # First to the right, then up.
+        between = np.column_stack([corners[1:, 0], corners[:-1, 1]])
+        corners = np.concatenate([np.stack([corners[:-1], between], axis=1).reshape(-1, 2), corners[-1:]])
     out = []
-    for (x0, y0), (x1, y1) in pairwise(corners):
-        # First to the right, then up.
-        across, up = 2 + int(abs(x1 - x0) / APART), 2 + int(abs(y1 - y0) / APART)
-        out.append(np.column_stack([np.linspace(x0, x1, across), np.full(across, y0)]))
-        out.append(np.column_stack([np.full(up, x1), np.linspace(y0, y1, up)]))
-    dots = np.concatenate(out)
+    for a, b in pairwise(corners):
+        out.append(np.linspace(a, b, 2 + int(max(np.abs(b - a)) / APART)))
+    dots = np.concatenate(out or [corners])
     # Many steps of less than a pixel are one place.
     return np.unique((dots / APART).round(), axis=0) * APART
 

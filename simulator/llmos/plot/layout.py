@@ -158,7 +158,7 @@ def _parts(state: State) -> list[Part]:
     cores = [p for p in state.processors.values() if p.is_core]
     if cores:
         policies = ", ".join(dict.fromkeys(p.policy for p in cores))
-        rows = [Row(p.id, p.name or f"cpu{p.id}", _busy(state, p), by_cpu[p.id]) for p in cores]
+        rows = [Row(p.id, p.name or f"cpu{p.id}", busy(state, p), by_cpu[p.id]) for p in cores]
         title = f"{WORLDS['cpu']}: {counted(len(cores), 'core')}, {policies}"
         parts.append(Part(title, "cpu", _lanes(state, "cpu"), rows))
     parts += [_engine(state, p, by_cpu[p.id]) for p in state.processors.values() if not p.is_core]
@@ -168,7 +168,7 @@ def _parts(state: State) -> list[Part]:
 
 def _engine(state: State, engine: ProcessorState, spans: list[Span]) -> Part:
     about = f"{engine.name or 'engine'} of {counted(engine.slots, 'slot')}, {engine.policy}"
-    part = Part(f"{WORLDS['llm']}: {about} ({_busy(state, engine)})", "llm", _lanes(state, "llm"))
+    part = Part(f"{WORLDS['llm']}: {about} ({busy(state, engine)})", "llm", _lanes(state, "llm"))
     packed = pack(spans) if engine.slots <= MOST_SLOTS else []
     if engine.slots > MOST_SLOTS or any(len(row) > MOST_SPANS for row in packed):
         part.area = engine
@@ -178,7 +178,8 @@ def _engine(state: State, engine: ProcessorState, spans: list[Span]) -> Part:
     return part
 
 
-def _busy(state: State, processor: ProcessorState) -> str:
+def busy(state: State, processor: ProcessorState) -> str:
+    """Return how much of its time a processor worked: "87.5 % busy"."""
     share = 1 - processor.spent_ns[Mode.IDLE] / state.now
     return "100 % busy" if share == 1 else f"{min(share * 100, 99.9):.3g} % busy"
 

@@ -20,12 +20,13 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from llmos.errors import LlmosError
 from llmos.files import write_whole
 from llmos.plot.looks import INK, QUIET, RULE
 from llmos.plot.texts import BODY, CAPTION, FAMILY, HEADING, SMALL, TITLE, clean, line, shorten, wrap
+from llmos.plot.words import duration, number
 
 WIDTH = 9.0
 """Of a page, in inches: at 100 dots each, the width of a README."""
@@ -133,6 +134,13 @@ def round_numbers(axis: Axis, most: int) -> None:
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
+
+
+def decades(axis: Axis, *, timed: bool) -> None:
+    """Give a logarithmic axis a tick at powers of ten, as times (ns) or as numbers."""
+    axis.set_major_locator(LogLocator(numticks=7))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda x, _: duration(x) if timed else number(x)))
 
 
 def nothing(title: str, caption: Sequence[str], why: str) -> Figure:

@@ -3,23 +3,20 @@
 - `pack` gives the members of an engine rows of their own, as its slots would be.
 - `shares` and `occupancy` fold any number of spans into a fixed number of columns, by exact integrals:
   100,000 spans are then as quick to draw as 1,000, and no time is lost or counted twice.
-- `marks` finds in the events what a state does not keep: when tasks were preempted, and when a core
-  worked for the kernel.
+- `marks` and `stays` find in the events what a state does not keep: when tasks were preempted, when a
+  core worked for the kernel, and when which task was in which state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmos.trace import events as ev
-
-if TYPE_CHECKING:
-    from llmos.trace.state import Span
+from llmos.trace.state import Span, State, Status
 
 Array = NDArray[np.float64]
 
@@ -106,3 +103,19 @@ def level(pieces: Sequence[tuple[int, int]], times: Array) -> Array:
     ends = np.sort(np.array([end for _, end in pieces], float))
     begun = np.searchsorted(starts, times, side="right")
     return np.asarray(begun - np.searchsorted(ends, times, side="right"), float)
+
+
+def stays(events: Iterable[ev.Event]) -> dict[Status, list[tuple[int, int, int]]]:
+    """Return when tasks were in each state, as (start, end, pid), up to the last of `events`."""
+    found: dict[Status, list[tuple[int, int, int]]] = {status: [] for status in Status}
+    state = State()
+    for event in events:
+        task = state.tasks.get(event.task)
+        before = (task.status, task.since_ns) if task else None
+        state.apply(event)
+        if task and before and task.status is not before[0] and event.t > before[1]:
+            found[before[0]].append((before[1], event.t, task.pid))
+    for task in state.tasks.values():
+        if state.now > task.since_ns:
+            found[task.status].append((task.since_ns, state.now, task.pid))
+    return found

@@ -71,6 +71,11 @@ class Wording:
     kind: str
     """"time" (ns), "share" (0..1), "rate" (per second) or "number"."""
 
+    @property
+    def members(self) -> str:
+        """What the metric is of: "CPU tasks"."""
+        return WORLDS.get(self.world, self.world)
+
     def unit(self, values: Sequence[float]) -> Unit:
         """Return the unit in which `values` of this metric are best written together."""
         if self.kind == "time":
@@ -99,6 +104,12 @@ def wording(metric: str) -> tuple[str, Wording]:
         better = ""
     kind = "time" if timed else "rate" if rate else "share" if quantity in SHARES else "number"
     return name_of(quantity, world), Wording(world, quantity, STATISTICS.get(statistic, ""), better, kind)
+
+
+def in_words(metric: str) -> str:
+    """Return a metric's title as it stands within a sentence: "response time"."""
+    title = wording(metric)[0]
+    return title[:1].lower() + title[1:]
 
 
 def is_metric(metric: str) -> bool:
