@@ -4,6 +4,7 @@ import csv
 import json
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from decimal import Decimal
+from threading import Lock, Timer
 
 import pytest
 from hypothesis import given, settings
@@ -376,6 +377,37 @@ def test_every_job_has_one_row_however_often_the_executor_breaks(lives, ahead):
     result = run_sweep(scenario, executor=lambda: Breaking(next(lives, 1000)), ahead=ahead)
     assert [row.values for row in result.rows] == [(1,), (2,), (3,), (4,), (5,)]
     assert all(row.result.ok or row.result.reason == LOST for row in result.rows)
+
+
+class Fragile(Executor):
+    """Its jobs take a moment; one with three cores breaks it at once, and takes along what is under way."""
+
+    def __init__(self):
+        self.running, self.lock, self.broken = [], Lock(), False
+
+    def submit(self, fn, job):
+        future = Future()
+        with self.lock:
+            if self.broken:
+                raise BrokenExecutor
+            self.running.append(future)
+            if job.raw["cpu"]["count"] == 3:
+                self.broken = True
+                for each in self.running:
+                    if not each.done():
+                        each.set_exception(BrokenExecutor())
+        Timer(0.02, self.finish, [future, fn, job]).start()
+        return future
+
+    def finish(self, future, fn, job):
+        with self.lock:
+            if not future.done():
+                future.set_result(fn(job))
+
+
+def test_what_was_under_way_beside_a_job_that_breaks_its_executor_is_not_lost():
+    result = run_sweep(swept('key = "cpu.count"\nvalues = [1, 2, 3, 4, 5]'), executor=Fragile, ahead=5)
+    assert [row.result.ok for row in result.rows] == [True, True, False, True, True]
 
 
 def test_an_unforeseen_error_in_a_worker_is_a_failed_row(monkeypatch):

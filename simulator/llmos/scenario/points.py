@@ -2,7 +2,7 @@
 
 - Several keys span all their combinations, the last one varying fastest, in the order of the file.
 - A point is the scenario with other values at those keys: it is validated like any scenario.
-- `check_points` tries every value of every key, and every point up to `MOST_TRIED`. What is wrong is
+- `check_points` tries the values of every key and then the points, up to `MOST_TRIED`. What is wrong is
   told once, where the value or the key stands in its [[sweep]].
 """
 
@@ -24,7 +24,7 @@ from llmos.scenario.source import Findings, Scenario, key_of, model_of
 from llmos.scenario.units import UnfitError
 
 MOST_POINTS: Final = 100_000
-MOST_TRIED: Final = 500
+MOST_TRIED: Final = 200
 """So many points are tried when a scenario is read."""
 MOST_TOLD: Final = 20
 
