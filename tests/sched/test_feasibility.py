@@ -298,3 +298,18 @@ def test_first_fit_leaves_at_most_one_core_half_empty(tasks):
     dealt = partition([t for t in tasks if t.share <= 1], 5)
     loads = [utilisation(dealt.on(core)) for core in range(5) if dealt.on(core)]
     assert sum(load <= Fraction(1, 2) for load in loads) <= 1
+
+
+@pytest.mark.parametrize(
+    ("test", "at_the_bound"),
+    [
+        (global_edf, [(4, 12), (4, 12), (4, 12), (4, 12), (4, 12)]),  # 5/3 = 2 - 1/3
+        (global_dm, [(4, 12), (4, 12), (4, 12)]),  # 1 = 2/2 (1 - 1/3) + 1/3
+        (edf_us, [(8, 12), (8, 12)]),  # 4/3
+        (rm_us, [(6, 12), (6, 12)]),  # 1
+    ],
+)
+def test_the_bounds_of_two_cores(test, at_the_bound):
+    """By hand: at the bound they say yes, and with one more small task nothing."""
+    assert test(taskset(*at_the_bound), 2).ok is True
+    assert test(taskset(*at_the_bound, (1, 10**6)), 2).ok is None
