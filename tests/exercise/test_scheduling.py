@@ -230,8 +230,13 @@ def test_the_draws_of_a_lottery_are_posed_and_decide():
     [table] = [p for p in posed.statement if isinstance(p, Table) and p.columns[0] == "parameter"]
     [draws] = [row[1].split(", ") for row in table.rows if row[0] == "draws"]
     tickets = {task["name"]: task["tickets"] for task in given(posed)}
-    for draw, decision in zip(draws, answer(posed)["decisions"], strict=False):
+    solved = answer(posed)
+    finish = {row["name"]: row["finish"] for row in solved["tasks"]}
+    for draw, decision in zip(draws, solved["decisions"], strict=False):
         others = [name for _, tasks in decision["still_ready"] for name, _ in tasks]
+        now = decision["time"]
+        there = {t["name"] for t in given(posed) if t["arrival"] <= now < finish[t["name"]]}
+        assert {decision["runs"], *others} == there
         drum = [name for name in sorted([decision["runs"], *others]) for _ in range(tickets[name])]
         assert decision["runs"] == drum[int(draw) % len(drum)]
 
@@ -264,6 +269,14 @@ def test_a_bound_that_promises_every_deadline_keeps_its_word(policy, seed):
     assert ("meet every deadline" in said or "meets every deadline" in said) <= (not missed)
     assert (policy != "rm" and load <= 1) <= (not missed)
     assert ("no policy meets all deadlines" in said) is (load > 1)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_sum_of_c_by_d_keeps_its_word(seed):
+    posed = pose(seed, "edf", "dm")
+    said = " ".join(part.text for part in posed.solve().parts if hasattr(part, "text"))
+    missed = [job for job in answer(posed)["jobs"] if job["missed"]]
+    assert ("earliest deadline first and least laxity first meet every deadline" in said) <= (not missed)
 
 
 def test_a_bound_is_told_for_both_sorts_of_tasks():

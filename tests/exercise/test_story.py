@@ -39,6 +39,17 @@ def test_a_quantum_that_changes_nothing_is_not_told():
     ]
 
 
+def test_a_quantum_is_told_when_somebody_has_come():
+    """By this convention A queues up before B, which comes at that instant, and goes on."""
+    story = told("rr quantum=2", ("A", 0, 5), ("B", 2, 1), convention="ostep")
+    assert [(story.name(d.pid), d.t // TICK, story.queue(d)) for d in story.decisions] == [
+        ("A", 0, "-"),
+        ("A", 2, "B"),
+        ("B", 4, "A"),
+        ("A", 5, "-"),
+    ]
+
+
 def test_a_quantum_after_which_somebody_still_waits_is_told():
     story = told("stride quantum=1", ("A", 0, 2), ("B", 0, 1))
     assert [story.name(d.pid) for d in story.decisions] == ["A", "B", "A"]

@@ -42,7 +42,9 @@ def test_a_topic_keeps_its_contract(name, seed):
     assert (posed.topic, posed.seed) == (name, seed)
     assert posed.questions
     assert str(seed) in posed.title
-    build(load_text(posed.toml))
+    scenario = load_text(posed.toml)
+    assert scenario.seed == seed
+    build(scenario)
     solution = posed.solve()
     for parts in (posed.statement, posed.worksheet, solution.parts):
         for table in (part for part in parts if isinstance(part, Table)):
