@@ -227,3 +227,18 @@ def test_a_policy_of_fifteen_lines():
     )
     state = run(spec).state
     assert [t.first_run_ns for t in state.tasks.values()] == [2, 0, 1]
+
+
+def test_the_room_that_one_newcomer_makes_may_go_to_another_and_then_it_asks_again():
+    """Two of each urgency on two cores: at 5 both humble tasks give way, whoever asked first."""
+    ran = execute(
+        cores(
+            Priority,
+            task("lo1", 15, priority=9),
+            task("lo2", 15, priority=9),
+            task("mid", 5, at=5, priority=2),
+            task("hi", 5, at=5, priority=1),
+            count=2,
+        )
+    )
+    assert {ran.task(name).first_run_ns for name in ("mid", "hi")} == {5}

@@ -226,7 +226,8 @@ class Dispatcher:
     def change(self, task: Task, alter: Callable[[], None], reason: str, why: Why = Why.CHANGED) -> None:
         """Let `alter` change what the policy knows of `task`, whatever state that is in.
 
-        A running task is handed back as `why`: PREEMPTED if that should not cost it its place.
+        A running task is handed back as `why`: PREEMPTED if that should not cost it its place. But if it
+        has used its quantum up (by a system call, say), that is over.
         """
         slot = next((slot for slot in self.slots if slot.task is task), None)
         if task.pid in self.ready:
@@ -239,7 +240,8 @@ class Dispatcher:
             alter()
             if not slot.in_kernel:
                 self.processor.halt(slot)
-                self._hand_back(slot, why, reason)
+                used_up = slot.quantum_left is not None and slot.quantum_left <= 0
+                self._hand_back(slot, Why.EXPIRED if used_up else why, reason)
                 slot.local = True
                 self.processor.request(self)
         else:
@@ -327,24 +329,29 @@ class Dispatcher:
     def _let_newcomers_preempt(self) -> None:
         self.processor.sync(self)
         for pid in list(self._newcomers):
-            newcomer = self.ready.get(pid)
-            slots = {slot.task.pid: slot for slot in self.slots if slot.task and not slot.in_kernel}
-            if newcomer is None or not slots:
-                continue
-            if self.choosy:
-                slots = {pid: slot for pid, slot in slots.items() if slot.takes(newcomer)}
-            running = [slot.task for slot in slots.values() if slot.task]
-            victim: object = self.policy.preempts(newcomer, running, self.sim.now) if running else None
-            if victim is None:
-                continue
-            if not isinstance(victim, Task) or victim.pid not in slots:
-                raise self._broken("preempts returns one of the running tasks, or None", victim)
-            slot = slots[victim.pid]
-            why = f"{newcomer.name} goes first: {self._reason(newcomer, self.sim.now)}"
-            self._hand_back(slot, Why.PREEMPTED, why)
-            self._fill_one(slot)
+            # The room that one makes may go to another who is even more urgent: then it asks again.
+            for _ in self.slots:
+                if pid not in self.ready or not self._make_room(self.ready[pid]):
+                    break
         if not any(slot.in_kernel for slot in self.slots):
             self._newcomers.clear()  # else they ask again when the others have left the kernel
+
+    def _make_room(self, newcomer: Task) -> bool:
+        """Take a slot from a running task for `newcomer`, if the policy says so; return whether it did."""
+        slots = {slot.task.pid: slot for slot in self.slots if slot.task and not slot.in_kernel}
+        if self.choosy:
+            slots = {pid: slot for pid, slot in slots.items() if slot.takes(newcomer)}
+        running = [slot.task for slot in slots.values() if slot.task]
+        victim: object = self.policy.preempts(newcomer, running, self.sim.now) if running else None
+        if victim is None:
+            return False
+        if not isinstance(victim, Task) or victim.pid not in slots:
+            raise self._broken("preempts returns one of the running tasks, or None", victim)
+        slot = slots[victim.pid]
+        why = f"{newcomer.name} goes first: {self._reason(newcomer, self.sim.now)}"
+        self._hand_back(slot, Why.PREEMPTED, why)
+        self._fill_one(slot)
+        return slot.task is not victim
 
     def _keep(self, slot: Slot, task: Task) -> None:
         """Let `task` go on in the slot where it was."""
