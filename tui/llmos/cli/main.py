@@ -33,8 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "log": ("log", "Print or filter the events of a saved log."),
     "calibrate": ("calibrate", "Measure what this machine's kernels cost; save a profile."),
     "profile": ("profile", "List, show and check cost profiles."),
-    "assignment": ("assignment", "Start, check and grade classroom assignments."),
     "completion": ("completion", "Print the script that completes llmos in bash, zsh or fish."),
+    "assignment": ("assignment", "Start, check and grade classroom assignments."),
 }
 
 
