@@ -9,7 +9,31 @@ from typing import Any
 from hypothesis import strategies as st
 
 from llmos.process.dispatcher import Costs
-from llmos.process.program import Call, Compute, Io, Program, Sleep, YieldCpu
+from llmos.process.program import (
+    Call,
+    Compute,
+    Down,
+    Exec,
+    Fork,
+    Handle,
+    Io,
+    Kill,
+    Lock,
+    Nice,
+    Notify,
+    Program,
+    Read,
+    Receive,
+    Send,
+    SetPriority,
+    Sleep,
+    Unlock,
+    Up,
+    Wait,
+    WaitFor,
+    Write,
+    YieldCpu,
+)
 from llmos.scenario.machine import (
     CpuSpec,
     DeviceSpec,
@@ -18,6 +42,7 @@ from llmos.scenario.machine import (
     Outcome,
     PolicySpec,
     RequestSpec,
+    SharedSpec,
     TaskSpec,
     run,
 )
@@ -159,3 +184,69 @@ requests = st.builds(
     client=st.sampled_from("abc"),
     deadline_ns=st.none() | st.integers(0, 9000),
 )
+
+
+# --- programs that make all kinds of calls ---------------------------------------------------------------
+
+SHARED = [
+    SharedSpec(name="m", kind="mutex", protocol="inherit"),
+    SharedSpec(name="n", kind="mutex", protocol="inherit"),
+    SharedSpec(name="o", kind="mutex", protocol="ceiling", size=1),
+    SharedSpec(name="s", kind="semaphore", size=1),
+    SharedSpec(name="c", kind="condition"),
+    SharedSpec(name="p", kind="pipe", size=4),
+    SharedSpec(name="b", kind="mailbox", size=2),
+]
+"""What the random programs share."""
+
+_names = st.integers(0, 3).map("T{}".format)
+_signals = st.sampled_from(["KILL", "TERM", "INT", "USR1", "USR2", "STOP", "CONT", "CONT", "CONT"])
+_some = st.lists(steps, max_size=3)
+
+
+def _locked(mutex: str, inner: list[Call]) -> list[Call]:
+    return [Lock(mutex), *inner, Unlock(mutex)]
+
+
+# A lock is taken before those after it in the alphabet: no deadlock comes from these.
+_section_o = _some.map(lambda inner: _locked("o", inner))
+_section_n = st.one_of(_some, _section_o).map(lambda inner: _locked("n", inner))
+_section_m = st.one_of(_some, _section_n, st.just([WaitFor("c", "m")])).map(lambda inner: _locked("m", inner))
+_single = st.one_of(
+    steps,
+    st.sampled_from(
+        [
+            Down("s"),
+            Up("s"),
+            Up("s"),
+            Notify("c"),
+            Notify("c", everybody=True),
+            Send("b"),
+            Receive("b"),
+            Wait(),
+        ]
+    ),
+    st.integers(0, 9).map(lambda n: Write("p", n)),
+    st.integers(0, 9).map(lambda n: Read("p", n)),
+    st.integers(-3, 3).map(Nice),
+    st.integers(0, 5).map(SetPriority),
+    st.builds(Kill, _names, _signals),
+    st.builds(
+        Handle,
+        st.sampled_from(["TERM", "INT", "USR1", "USR2", "CONT"]),
+        st.one_of(st.sampled_from(["ignore", "default"]), _some.map(lambda calls: job(*calls))),
+    ),
+    _some.map(lambda calls: Fork(job(*calls))),
+    _some.map(lambda calls: Exec(job(*calls))),
+)
+_pieces = st.one_of(_single.map(lambda call: [call]), _section_m, _section_n, _section_o)
+_programs = st.lists(_pieces, min_size=1, max_size=6).map(
+    lambda pieces: [call for piece in pieces for call in piece]
+)
+
+busy_tasks = st.lists(st.tuples(_programs, st.integers(0, 9), st.integers(0, 4)), min_size=2, max_size=4).map(
+    lambda rows: [
+        task(f"T{i}", *calls, at=at, priority=priority) for i, (calls, at, priority) in enumerate(rows)
+    ]
+)
+"""A few tasks that make all kinds of calls, on what is in SHARED."""

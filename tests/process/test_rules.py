@@ -1,4 +1,4 @@
-"""The rules of some courses and tools: OSTEP's process states, its several CPUs, and jobs that are given up."""
+"""The rules of some courses and tools: OSTEP's process states and several CPUs; jobs that are given up."""
 
 import json
 from pathlib import Path
@@ -129,7 +129,7 @@ def warm_sets(ran, cpu):
 
 
 def test_after_a_rotation_nobody_has_a_claim_to_his_core():
-    """A, B on two cores, C waits, quantum 10: the queue at 10 is C A B, so cpu 0 takes C and cpu 1 takes A."""
+    """A, B on two cores, C waits, quantum 10: the queue at 10 is C A B, so cpu 0 takes C and 1 takes A."""
     spec = cores(FCFS, task("A", 20), task("B", 20), task("C", 20), count=2, rules=Rules(rotate_ns=10))
     spans = {(s.start_ns, s.cpu, s.pid) for s in execute(spec).outcome.state.spans}
     assert {(0, 0, 1), (0, 1, 2), (10, 0, 3), (10, 1, 1)} <= spans
@@ -189,7 +189,7 @@ def test_a_job_that_is_late_is_given_up_and_the_next_begins():
 
 
 def test_a_waiting_job_can_be_given_up_too():
-    """A and B, deadline 10, 10 of work each: A is first, B never runs in its period and is given up at 10."""
+    """A and B, deadline 10, 10 of work each: A is first, B never runs and is given up at 10."""
     ran = execute(cores(EDF, periodic("A", 10, 20, 2, deadline_ns=10), periodic("B", 10, 20, 2, deadline_ns=10),
                         rules=ABORT))  # fmt: skip
     assert ran.runs == [(0, 10, "A"), (20, 30, "A")]

@@ -217,8 +217,10 @@ def lend(kernel: Kernel, core: Core | None, holder: Process) -> bool:
         seen.add(task.pid)
         own = task.priority if task.own_priority is None else task.own_priority
         before = task.priority
-        if min([own, *_lent(task)]) != before:
-            _set_priority(kernel, task, own, "its mutexes lend it another priority")
+        priority = min([own, *_lent(task)])
+        if priority != before:
+            why = "has its own priority again" if priority == own else f"a mutex lends it priority {priority}"
+            _set_priority(kernel, task, own, why)
         if task.priority == before:
             break
         task = task.waits_on.owner if task.waits_on else None

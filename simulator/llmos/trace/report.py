@@ -22,7 +22,7 @@ def document(state: State, log_sha256: str, *, runs: bool = False) -> dict[str, 
         "ok": state.end.ok if state.end else False,
         "profile": state.header.profile,
         "convention": state.header.convention,
-        "tasks": [_task(task) for _, task in sorted(state.tasks.items())],
+        "tasks": [_task(state, task) for _, task in sorted(state.tasks.items())],
         "cpus": [_processor(p) for p in state.processors.values()],
         "metrics": metrics(state),
     }
@@ -33,12 +33,12 @@ def document(state: State, log_sha256: str, *, runs: bool = False) -> dict[str, 
     return doc
 
 
-def _task(task: TaskState) -> dict[str, Any]:
+def _task(state: State, task: TaskState) -> dict[str, Any]:
     out: dict[str, Any] = {
         "name": task.name,
         "pid": task.pid,
         "kind": task.world,
-        "state": str(task.status),
+        "state": "zombie" if state.is_zombie(task) else str(task.status),
         "arrival_ns": task.arrival_ns,
         "first_run_ns": task.first_run_ns,
         "finish_ns": task.finish_ns,

@@ -196,6 +196,12 @@ class State:
         for task in self.tasks.values():
             self._account_task(task)
 
+    def is_zombie(self, task: TaskState) -> bool:
+        """Whether `task` has terminated and its parent lives and has not waited for it."""
+        parent = self.tasks.get(task.parent)
+        ended = task.status is Status.TERMINATED and not task.reaped
+        return ended and parent is not None and parent.status is not Status.TERMINATED
+
     # --- accounting ---------------------------------------------------------------------------------
 
     def _account(self, processor: ProcessorState, t: int) -> None:
@@ -259,6 +265,15 @@ class State:
 
     def _violated(self, event: ev.Event, what: str) -> None:
         self.violations.append(f"at {event.t} ns, {ev.kind_of(event)}: {what}")
+
+    def _must_be_there(
+        self, event: ev.Event, tasks: Iterable[int] = (), processors: Iterable[int] = ()
+    ) -> None:
+        """Note it if `event` names a task or processor that nobody has heard of."""
+        for known, named in ((self.tasks, tasks), (self.processors, processors)):
+            for number in named:
+                if number not in known:
+                    self._violated(event, f"it names a task or processor that is not there: {number}")
 
     # --- one method per kind of event ---------------------------------------------------------------
 
@@ -347,6 +362,8 @@ class State:
         task = self.tasks[event.task]
         if task.status is not Status.TERMINATED:
             self._violated(event, f"task {task.name} is {task.status}, not terminated")
+        if task.reaped or task.parent not in self.tasks:
+            self._violated(event, f"nobody can wait for task {task.name}")
         task.reaped = True
 
     def _exec(self, event: ev.Exec) -> None:
@@ -360,16 +377,27 @@ class State:
         task = self.tasks[event.task]
         if task.status is not Status.READY:
             self._violated(event, f"task {task.name} is {task.status}, not ready")
+        self._must_be_there(event, processors=[event.cpu, event.origin])
+
+    def _signal(self, event: ev.Signal) -> None:
+        if self.tasks[event.task].status is Status.TERMINATED:
+            self._violated(event, f"task {event.task} has terminated")
+
+    def _warm(self, event: ev.Warm) -> None:
+        self._must_be_there(event, [event.task, *event.evicted], [event.cpu])
 
     def _share(self, event: ev.Share) -> None:
+        self._must_be_there(event, [event.task, *event.waiters, *[event.holder] * (event.holder != -1)])
         self.shared[event.name] = SharedState(
             event.name, event.what, event.holder, event.level, list(event.waiters)
         )
 
     def _deadlock(self, event: ev.Deadlock) -> None:
+        self._must_be_there(event, event.cycle)
         self.deadlocks.append(event)
 
     def _queue(self, event: ev.Queue) -> None:
+        self._must_be_there(event, [pid for _, tasks in event.shelves for pid, _ in tasks], [event.cpu])
         self.queues[event.cpu] = event.shelves
 
     def _syscall(self, event: ev.Syscall) -> None:
@@ -395,7 +423,7 @@ class State:
         task = self.tasks[event.task]
         if event.cpu >= 0:
             self._off(event, Status.BLOCKED)
-        elif task.status is Status.READY:
+        elif task.status is not Status.BLOCKED:
             self._move(event, Status.READY, Status.BLOCKED)
         task.on = "release"
         job = task.jobs[event.job - 1]
@@ -449,8 +477,8 @@ class State:
         ev.Syscall: _syscall,
         ev.Interrupt: _interrupt,
         ev.Tick: _nothing,
-        ev.Signal: _nothing,
-        ev.Warm: _nothing,
+        ev.Signal: _signal,
+        ev.Warm: _warm,
         ev.IoStart: _nothing,
         ev.IoDone: _nothing,
         ev.Release: _release,

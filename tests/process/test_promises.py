@@ -1,0 +1,216 @@
+"""Properties of all calls together: programs drawn at random, on machines of all kinds."""
+
+from dataclasses import replace
+
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
+from machines import POLICIES, SHARED, busy_tasks, cores, execute, overheads, task
+
+from llmos.errors import LlmosError
+from llmos.process import signals, sync
+from llmos.process.balance import Balance, Balancing
+from llmos.process.dispatcher import Costs, Dispatcher
+from llmos.process.program import Sleep
+from llmos.scenario.machine import CacheSpec, Injection
+from llmos.sched.fcfs import FCFS
+from llmos.trace import events as ev
+from llmos.trace.state import State, Status
+
+balancings = st.builds(
+    Balancing,
+    placement=st.sampled_from(["deal", "least"]),
+    steal=st.booleans(),
+    peek_ns=st.sampled_from([0, 7]),
+    balance_ns=st.sampled_from([0, 11]),
+)
+caches = st.none() | st.just(CacheSpec(size_bytes=0, warmup_ns=5, warm_rate=2000))
+speeds = st.sampled_from([(), (), (500, 1000, 1700)])
+
+
+@st.composite
+def machines(draw, *, plain=False, cpus=st.integers(1, 3)):
+    """A machine with up to three cores, and a busy workload."""
+    count = draw(cpus)
+    more = {}
+    if not plain:
+        more = {"cache": draw(caches), "speeds": draw(speeds)[:count]}
+    costs = Costs() if plain else draw(overheads)
+    per_core = draw(st.booleans()) and count > 1
+    return cores(
+        POLICIES[draw(st.sampled_from(sorted(POLICIES)))],
+        *draw(busy_tasks),
+        count=count,
+        costs=costs,
+        per_core=per_core,
+        balancing=_steals(draw(balancings), plain) if per_core else Balancing(),
+        convention=draw(st.sampled_from(["textbook", "ostep"])),
+        servers=draw(st.integers(0, 1)),
+        shared=SHARED,
+        max_events=20_000,
+        **more,
+    )
+
+
+def _steals(balancing, plain):
+    return replace(balancing, steal=True) if plain else balancing
+
+
+def instants(events):
+    """The state after everything that happens at an instant, for each instant of the log."""
+    state = State()
+    for i, event in enumerate(events):
+        state.apply(event)
+        if i + 1 == len(events) or events[i + 1].t > event.t:
+            yield state
+
+
+def stopped(events):
+    """The tasks that a signal has stopped for good."""
+    out = set()
+    for e in events:
+        if isinstance(e, ev.Signal):
+            (out.add if e.signal == "STOP" else out.discard)(e.task)
+        elif isinstance(e, ev.Wake | ev.Exit):
+            out.discard(e.task)
+    return out
+
+
+SIZES = {spec.name: spec.size for spec in SHARED}
+
+
+def stuck_for_good(state, task):
+    """Whether nobody who lives can be expected to wake `task`: what it waits for is not there."""
+    if task.on in state.shared:
+        thing = state.shared[task.on]
+        return {
+            "mutex": thing.holder != -1,
+            "semaphore": thing.level == 0,
+            "condition": True,
+            "pipe": thing.level in (0, SIZES["p"]),
+            "mailbox": thing.level in (0, SIZES["b"]),
+        }[thing.kind]
+    if task.on == "child":
+        return any(t.parent == task.pid and t.status is not Status.TERMINATED for t in state.tasks.values())
+    return task.on == "signal"
+
+
+@settings(max_examples=150)
+@given(machines())
+def test_the_log_is_right_and_nobody_waits_for_what_is_there(spec):
+    """`execute` checks that every task is always in a state that its events allow, and that no time is lost."""
+    ran = execute(spec)
+    state = ran.outcome.state
+    if "limit" in ran.outcome.reason:
+        return
+    asleep = stopped(ran.events)
+    left = [t for t in state.tasks.values() if t.status is not Status.TERMINATED]
+    assert ran.outcome.ok is (not left)
+    for t in left:
+        assert t.status is Status.BLOCKED
+        assert t.pid in asleep or stuck_for_good(state, t), (t.name, t.on)
+    for thing in state.shared.values():
+        blocked_on_it = {t.pid for t in left if t.on == thing.name}
+        assert set(thing.waiters) <= {t.pid for t in left} | blocked_on_it
+        assert blocked_on_it - asleep <= set(thing.waiters) or thing.kind == "condition"
+        assert thing.holder == -1 or state.tasks[thing.holder].status is not Status.TERMINATED
+
+
+@given(machines())
+def test_the_same_machine_gives_the_same_log(spec):
+    assert execute(spec).outcome.log_sha256 == execute(spec).outcome.log_sha256
+
+
+@given(machines())
+def test_a_mutex_has_one_holder_and_its_waiters_take_turns(spec):
+    """Whoever has it gives it back before another takes it; of the waiters the first most urgent is next."""
+    state, before = State(), {}
+    for e in execute(spec).events:
+        if isinstance(e, ev.Share) and e.what == "mutex":
+            was = before.get(e.name)
+            if was and e.holder != was.holder and e.holder != -1:
+                assert was.holder == -1
+                if was.waiters:
+                    assert e.holder == min(was.waiters, key=lambda pid: state.tasks[pid].priority)
+            before[e.name] = e
+        state.apply(e)
+
+
+@given(machines())
+def test_a_holder_is_as_urgent_as_those_who_wait(spec):
+    inherit = [shared.name for shared in SHARED if shared.protocol == "inherit"]
+    for state in instants(execute(spec).events):
+        for name in inherit:
+            thing = state.shared.get(name)
+            if thing and thing.holder != -1:
+                holder = state.tasks[thing.holder].priority
+                assert all(holder <= state.tasks[pid].priority for pid in thing.waiters)
+
+
+def idle_while_somebody_is_ready(events):
+    return [
+        state.now
+        for state in instants(events)
+        if state.ready and any(not p.running for p in state.processors.values()) and not state.end
+    ]
+
+
+@given(machines(plain=True))
+def test_no_core_is_idle_while_somebody_is_ready(spec):
+    """With one queue, or with stealing, and without costs or affinity."""
+    assert idle_while_somebody_is_ready(execute(spec).events) == []
+
+
+# --- break it, and see -----------------------------------------------------------------------------------
+
+
+def falsified(prop, *, plain=False):
+    """Whether an example breaks the property."""
+
+    def breaks(spec):
+        try:
+            prop.hypothesis.inner_test(spec)
+        except (AssertionError, LlmosError, LookupError, RuntimeError):
+            return True
+        return False
+
+    once = settings(max_examples=2000, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    find(machines(plain=plain), breaks, settings=once)  # raises NoSuchExample
+
+
+def test_mutant_nobody_inherits(monkeypatch):
+    monkeypatch.setattr(sync, "_lent", lambda _task: [])
+    falsified(test_a_holder_is_as_urgent_as_those_who_wait)
+
+
+def test_mutant_the_last_waiter_goes_first(monkeypatch):
+    monkeypatch.setattr(
+        sync.Shared, "first", lambda self, _call=object: self.waiters.pop() if self.waiters else None
+    )
+    falsified(test_a_mutex_has_one_holder_and_its_waiters_take_turns)
+
+
+def test_mutant_idle_cores_are_not_called(monkeypatch):
+    monkeypatch.setattr(Balance, "_call_idle_cores", lambda _self, _busy: None)
+    falsified(test_no_core_is_idle_while_somebody_is_ready, plain=True)
+
+
+def test_mutant_a_stop_forgets_that_the_task_was_handed_back(monkeypatch):
+    """Before a task leaves the queue, its core must know that it does not come back."""
+    monkeypatch.setattr(Dispatcher, "withdraw", Dispatcher._take_out)
+    falsified(test_the_log_is_right_and_nobody_waits_for_what_is_there)
+
+
+def test_mutant_a_wake_up_is_lost_on_who_is_stopped(monkeypatch):
+    def forgetful(kernel, target):
+        target.stopped = False
+        if target.frozen:
+            target.frozen = False
+            kernel.get_ready(target, "goes on")
+
+    monkeypatch.setattr(signals, "_continue", forgetful)
+    inject = [Injection(name="A", at_ns=t, signal=signal) for t, signal in ((1, "STOP"), (9, "CONT"))]
+    ran = execute(cores(FCFS, task("A", Sleep(5)), injections=inject))
+    (left,) = ran.outcome.state.tasks.values()
+    assert not ran.outcome.ok
+    assert left.pid not in stopped(ran.events)
+    assert not stuck_for_good(ran.outcome.state, left)
