@@ -352,3 +352,13 @@ def test_groups_are_no_policy_to_choose():
 def test_a_group_refuses_what_makes_no_sense(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Group(**wrong)
+
+
+def test_only_what_a_task_may_really_use_is_reserved_of_the_quota():
+    """Quota 5, turns of 5, inner quantum 3: the first may use 3, so the second 2, and then it is used up."""
+    policy = Groups({"a": Group(quota=5), "b": Group()}, lambda: RoundRobin(3), quantum=5)
+    three = [plain(pid, "a") for pid in (1, 2, 3)]
+    for one in three:
+        policy.enqueue(one, Why.ARRIVAL, 0)
+    assert [policy.pick(0) for _ in three] == [three[0], three[1], None]
+    assert [policy.quantum(one, 0) for one in three[:2]] == [3, 2]

@@ -45,7 +45,7 @@ class Group:
 class _Turn:
     """What a task that runs, or is paused, may still use."""
 
-    inner: int | None = None
+    inner: int | None
     """Service left of the quantum that its group's policy gave; None = no limit."""
     granted: int | None = None
     """Service left of what it may use before this level looks again; None = no limit."""
@@ -147,19 +147,18 @@ class Groups(Scheduler):
         for member in sorted(waiting, key=lambda m: (m.clock.vruntime, m.order)):
             task = self._pick_from(member, now)
             if task is not None:
-                turn = self._turns.setdefault(task.pid, _Turn())
-                turn.granted = self._grant(member)
+                turn = self._turns.get(task.pid)
+                if turn is None:
+                    turn = self._turns[task.pid] = _Turn(member.inner.quantum(task, now))
+                turn.granted = _least(turn.inner, self._grant(member))  # reserved before the next pick
                 member.running[task.pid] = task
                 self._present = max(self._present, member.clock.vruntime)
                 return task
         return None
 
     def quantum(self, task: Task, now: int) -> int | None:
-        member = self._home[task.pid]
         turn = self._turns[task.pid]
-        if not turn.begun:
-            turn.begun, turn.inner = True, member.inner.quantum(task, now)
-        turn.granted = _least(turn.granted, turn.inner)
+        turn.begun = True
         return turn.granted
 
     def charge(self, task: Task, service: int, now: int) -> None:
