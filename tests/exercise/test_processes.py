@@ -63,6 +63,8 @@ def test_every_tick_of_a_process_is_in_one_state(policy, seed):
         assert states.count("running") == life["running"] == sum(bursts(task))
         assert states.count("blocked") == life["blocked"] == away(task)
         assert states.count("ready") == life["ready"]
+        on_disk = sum(step.get("time", 0) for step in task["program"])
+        assert sum(task["name"] in tick["io"] for tick in data["ticks"]) == on_disk
         assert states[: task["arrival"]] == ["-"] * task["arrival"]
         assert states[life["finish"] :] == ["done"] * (data["end"] - life["finish"])
     for tick in data["ticks"]:

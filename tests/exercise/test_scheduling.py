@@ -184,6 +184,8 @@ def test_a_problem_is_small_and_the_processor_is_never_idle(seed):
         ("sjf", {"remaining"}),
         ("priority", {"priority"}),
         ("stride", {"tickets"}),
+        ("bsd", {"nice"}),
+        ("mlfq", {"upfront"}),
         ("edf", {"deadline_ns"}),
         ("rm", {"period_ns"}),
         ("dm", {"relative_deadline_ns"}),
@@ -198,6 +200,10 @@ OWN = '''
 from llmos.sched.base import Ordered
 
 
+def wealth(task):
+    return task.tickets
+
+
 class Rich(Ordered):
     """Whoever has most tickets, a short one first."""
 
@@ -205,7 +211,7 @@ class Rich(Ordered):
         super().__init__()
 
     def key(self, task):
-        return task.remaining - 10**9 * task.tickets
+        return task.remaining - 10**9 * wealth(task)
 '''
 
 
@@ -217,6 +223,12 @@ def test_a_policy_of_ones_own_is_posed_with_what_it_looks_at(tmp_path, monkeypat
     first = answer(posed)["gantt"][0]
     there = [task for task in given(posed) if task["arrival"] == 0]
     assert first[3] == min(there, key=lambda task: (-task["tickets"], task["burst"]))["name"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_quantum_is_at_the_scale_of_the_jobs(seed):
+    assert pose(seed, "rr").data["policies"][0] in ("rr quantum=2", "rr quantum=3")
+    assert pose(seed, "stride").data["policies"][0] in ("stride quantum=2", "stride quantum=3")
 
 
 def test_what_a_person_gives_stands():
@@ -231,6 +243,7 @@ def test_the_draws_of_a_lottery_are_posed_and_decide():
     [draws] = [row[1].split(", ") for row in table.rows if row[0] == "draws"]
     tickets = {task["name"]: task["tickets"] for task in given(posed)}
     solved = answer(posed)
+    assert len(draws) >= len(solved["decisions"])
     finish = {row["name"]: row["finish"] for row in solved["tasks"]}
     for draw, decision in zip(draws, solved["decisions"], strict=False):
         others = [name for _, tasks in decision["still_ready"] for name, _ in tasks]
@@ -277,6 +290,18 @@ def test_the_sum_of_c_by_d_keeps_its_word(seed):
     said = " ".join(part.text for part in posed.solve().parts if hasattr(part, "text"))
     missed = [job for job in answer(posed)["jobs"] if job["missed"]]
     assert ("earliest deadline first and least laxity first meet every deadline" in said) <= (not missed)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_said_of_the_misses_is_what_happened(seed):
+    posed = pose(seed, "rm")
+    said = [part.text for part in posed.solve().parts if hasattr(part, "text")]
+    late = [
+        f"{job['name']} {job['job']} by {job['finish'] - job['deadline']}"
+        for job in answer(posed)["jobs"]
+        if job["missed"]
+    ]
+    assert (f"Missed: {', '.join(late)}." if late else "No deadline is missed.") in said
 
 
 def test_a_bound_is_told_for_both_sorts_of_tasks():
