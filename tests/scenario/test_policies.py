@@ -6,6 +6,8 @@ import pytest
 
 from llmos.errors import PolicyError, ScenarioError
 from llmos.scenario import policies
+from llmos.scenario.build import build
+from llmos.scenario.load import load_text
 from llmos.scenario.policies import describe, label, parse_choice, policy_spec
 from llmos.sched.base import Task, Why
 from llmos.sched.mlfq import MLFQ
@@ -58,6 +60,25 @@ def problems(value, world="cpu", **more):
     with pytest.raises(ScenarioError) as caught:
         policy_spec(value, world, **more)
     return {problem.key: f"{problem.message} {problem.hint}" for problem in caught.value.problems}
+
+
+def test_the_number_of_cores_is_the_machines_unless_it_is_given():
+    text = """
+question = "How many?"
+[cpu]
+count = 4
+scheduler = %s
+[[task]]
+burst = "1 ms"
+"""
+    given = build(load_text(text % '{ policy = "cfs", cores = 1 }')).cpu.policy.make()
+    own = build(load_text(text % '"cfs"')).cpu.policy.make()
+    task = Task(pid=1, name="A")
+    slices = []
+    for policy in (given, own):
+        policy.enqueue(task, Why.ARRIVAL, 0)
+        slices.append(policy.quantum(policy.pick(0), 0))
+    assert slices == [6_000_000, 18_000_000]  # 1 + ilog2(4) = 3 times the latency of 6 ms
 
 
 def test_service_is_time_on_a_core_and_tokens_in_an_engine():

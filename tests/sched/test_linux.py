@@ -125,7 +125,7 @@ def test_a_clock_does_not_care_how_service_is_cut(weight, pieces):
     ],
 )
 def test_cfs_slices_by_hand(cpus, nices, slices):
-    core = OneCore(CFS(cpus=cpus))
+    core = OneCore(CFS(cores=cpus))
     core.add(*nices)
     first_of_a_kind = {}
     for _ in range(40):
@@ -220,7 +220,7 @@ def test_eevdf_takes_turns_by_hand():
 
 def test_slices_of_eevdf_grow_with_the_cpus():
     for cpus, slice_us in ((1, 700), (2, 1400), (4, 2100), (8, 2800), (100, 2800)):
-        core = OneCore(EEVDF(cpus=cpus))
+        core = OneCore(EEVDF(cores=cpus))
         core.add(0)
         assert [core.turn()[1] // 1000 for _ in range(2)] == [slice_us // 2, slice_us]
 
@@ -693,5 +693,5 @@ def test_a_token_of_a_heavy_task_is_not_rounded_away():
 
 @pytest.mark.parametrize("make", [CFS, EEVDF])
 def test_a_machine_has_a_cpu(make):
-    with pytest.raises(ValueError, match="cpus"):
-        make(cpus=0)
+    with pytest.raises(ValueError, match="cores"):
+        make(cores=0)

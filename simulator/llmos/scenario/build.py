@@ -121,7 +121,10 @@ def policy_of(
     """
     folder = scenario.folder if folder is None else folder
     try:
-        return policies.policy_spec(choice, world, folder=folder, tick_ns=scenario.model.tick, seed=seed)
+        return policies.policy_spec(
+            choice, world, folder=folder, tick_ns=scenario.model.tick, seed=seed,
+            cores=cpu.count if world == "cpu" and (cpu := scenario.model.cpu) else None,
+        )  # fmt: skip
     except ScenarioError as error:
         findings.add_error(path, error)
         return None

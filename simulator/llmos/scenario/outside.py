@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from llmos.engine.simulation import FOREVER
 from llmos.errors import did_you_mean
 from llmos.scenario.model import ScenarioModel
-from llmos.scenario.policies import World
+from llmos.scenario.policies import SLICE_TOKENS, World
 from llmos.scenario.shared_tables import Cgroup
 from llmos.scenario.source import Findings, Scenario
 from llmos.scenario.spec import Injection, PolicySpec, SharedSpec
 from llmos.scenario.work import Work
 from llmos.sched._groups import Group, Groups
+from llmos.sched.base import SLICE
 
 WITHOUT_END = 10**9
 """So often happens what happens again and again: until the run ends."""
@@ -40,7 +41,8 @@ def grouped(policy: PolicySpec, cgroups: Sequence[Cgroup], world: World) -> Poli
         c.name: Group(weight=c.weight, quota=c.quota if world == "cpu" else None, period_ns=c.period)
         for c in cgroups
     }
-    return PolicySpec(name=policy.name, make=lambda: Groups(groups, policy.make))
+    quantum = SLICE if world == "cpu" else SLICE_TOKENS
+    return PolicySpec(name=policy.name, make=lambda: Groups(groups, policy.make, quantum))
 
 
 def most_in_group(model: ScenarioModel) -> dict[str, int]:

@@ -28,7 +28,7 @@ from llmos.errors import LlmosError, Problem, ScenarioError, did_you_mean
 from llmos.scenario import units
 from llmos.scenario.machine import PolicySpec
 from llmos.scenario.units import UnfitError
-from llmos.sched.base import SLICE, Dice, Duration, Scheduler, Service, duration
+from llmos.sched.base import SLICE, CoreCount, Dice, Duration, Scheduler, Service, duration
 
 World = Literal["cpu", "engine"]
 WORLDS: Final = ("cpu", "engine")
@@ -75,10 +75,12 @@ def policy_spec(
     folder: Path = Path(),
     tick_ns: int | None = None,
     seed: int = 0,
+    cores: int | None = None,
 ) -> PolicySpec:
     """The policy that `value` means: a name, a text as on the command line, or a table with `policy`.
 
-    `folder` is where path.py starts; `tick_ns` is what a bare number of time means; `seed` is the run's.
+    `folder` is where path.py starts; `tick_ns` is what a bare number of time means; `seed` is the run's,
+    `cores` the machine's.
     Raises ScenarioError with all its problems; their keys are the parameters' names.
     """
     choice = parse_choice(value) if isinstance(value, str) else dict(value)
@@ -89,7 +91,7 @@ def policy_spec(
         message = f"{place}: {error.message}" if place else error.message
         raise ScenarioError([Problem(message, key="policy", hint=error.hint)]) from error
     given = {name: v for name, v in choice.items() if name != "policy"}
-    arguments = _arguments(cls, given, world, tick_ns)
+    arguments = _arguments(cls, given, world, tick_ns, cores)
 
     def make() -> Scheduler:
         dice = [name for name, (_, hint) in _signature(cls).items() if hint == Dice]
@@ -159,7 +161,11 @@ def _signature(cls: type[Scheduler]) -> dict[str, tuple[inspect.Parameter, Any]]
 
 
 def _arguments(
-    cls: type[Scheduler], given: Mapping[str, Any], world: World, tick_ns: int | None
+    cls: type[Scheduler],
+    given: Mapping[str, Any],
+    world: World,
+    tick_ns: int | None,
+    cores: int | None,
 ) -> dict[str, Any]:
     known = _parameters(cls)
     problems, arguments = [], {}
@@ -175,6 +181,8 @@ def _arguments(
                 arguments[name] = _read(hint, value, world, tick_ns)
             elif parameter.default is parameter.empty:
                 problems.append(Problem("the policy needs this parameter", key=name))
+            elif hint == CoreCount and cores is not None:
+                arguments[name] = cores
             elif world == "engine" and _is_service(hint):
                 arguments[name] = _slices(parameter.default)
         except UnfitError as unfit:
@@ -313,6 +321,8 @@ def _type_in_words(hint: Any) -> str:
 def _default_in_words(default: Any, hint: Any) -> str:
     if default is inspect.Parameter.empty:
         return "required"
+    if hint == CoreCount:
+        return "the machine's"
     if default is None or default == []:
         return "none"
     if isinstance(default, list):

@@ -40,6 +40,9 @@ Duration = Annotated[int, "duration"]
 """A policy parameter that is a time in nanoseconds in both worlds."""
 
 
+CoreCount = Annotated[int, "cores"]
+"""A policy parameter that is the number of cores; unless a scenario says otherwise, the machine's."""
+
 Dice = Annotated[Random, "dice"]
 """A policy parameter that is a random stream of its own; the machine gives it, never a scenario."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count
 
-from llmos.sched.base import Scheduler, Service, Structure, Task, Why
+from llmos.sched.base import CoreCount, Scheduler, Service, Structure, Task, Why
 from llmos.sched.weights import FINE, Clock, virtual, weight
 
 
@@ -21,7 +21,7 @@ class CFS(Scheduler):
         latency: service in which every task runs once, if there are few.
         min_granularity: the shortest slice.
         wakeup_granularity: lead that a woken task needs over the running one to take its place.
-        cpus: processors of the machine; the three above are scaled by 1 + log2 of it, at most 4.
+        cores: cores of the machine; the three above are scaled by 1 + log2 of it, at most 4.
 
     Source: Linux 6.1, kernel/sched/fair.c: place_entity, sched_slice, pick_next_entity,
     check_preempt_wakeup; update_sysctl for the scaling.
@@ -35,11 +35,11 @@ class CFS(Scheduler):
         latency: Service = 6_000_000,
         min_granularity: Service = 750_000,
         wakeup_granularity: Service = 1_000_000,
-        cpus: int = 1,
+        cores: CoreCount = 1,
     ) -> None:
-        if cpus < 1:
-            raise ValueError(f"cpus: there must be at least 1, not {cpus}")
-        factor = min(cpus, 8).bit_length()  # 1 + ilog2
+        if cores < 1:
+            raise ValueError(f"cores: there must be at least 1, not {cores}")
+        factor = min(cores, 8).bit_length()  # 1 + ilog2
         self._latency = latency * factor
         self._min_granularity = min_granularity * factor
         self._wakeup_granularity = wakeup_granularity * factor

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from llmos.sched.base import Task
+from llmos.sched.base import CoreCount, Task
 from llmos.sched.edf import EDF
 from llmos.sched.realtime import FIRST, heavy_reason, is_heavy, threshold_share
 
@@ -27,7 +27,7 @@ class EDFUS(EDF):
 
     name = "edf-us"
 
-    def __init__(self, cores: int = 2, threshold: float | None = None, ties: str = "ready") -> None:
+    def __init__(self, cores: CoreCount = 2, threshold: float | None = None, ties: str = "ready") -> None:
         super().__init__(ties)
         self._share = threshold_share(threshold, cores, Fraction(max(cores, 1), max(2 * cores - 1, 1)))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 
-from llmos.sched.base import Scheduler, Service, Structure, Task, Why
+from llmos.sched.base import CoreCount, Scheduler, Service, Structure, Task, Why
 from llmos.sched.weights import FINE, NICE_0, Clock, virtual, weight
 
 
@@ -82,7 +82,7 @@ class EEVDF(Scheduler):
         base_slice: service that a task asks for at a time.
         run_to_parity: whether a task that is still eligible keeps its place until the slice is over.
         tick: the least bound on the lag that a sleeper keeps (else two slices).
-        cpus: processors of the machine; the slice is scaled by 1 + log2 of it, at most 4.
+        cores: cores of the machine; the slice is scaled by 1 + log2 of it, at most 4.
 
     Source: Linux 6.12, kernel/sched/fair.c: entity_eligible, pick_eevdf, update_deadline, place_entity,
     update_entity_lag; Stoica and Abdel-Wahab 1995.
@@ -97,11 +97,11 @@ class EEVDF(Scheduler):
         base_slice: Service = 700_000,
         run_to_parity: bool = True,  # noqa: FBT001, FBT002
         tick: Service = 4_000_000,
-        cpus: int = 1,
+        cores: CoreCount = 1,
     ) -> None:
-        if cpus < 1:
-            raise ValueError(f"cpus: there must be at least 1, not {cpus}")
-        self._slice = base_slice * min(cpus, 8).bit_length()  # 1 + ilog2
+        if cores < 1:
+            raise ValueError(f"cores: there must be at least 1, not {cores}")
+        self._slice = base_slice * min(cores, 8).bit_length()  # 1 + ilog2
         self._run_to_parity = run_to_parity
         self._most_lag = max(2 * self._slice, tick)
         self._entities: dict[int, _Entity] = {}

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from llmos.sched.base import Task
+from llmos.sched.base import CoreCount, Task
 from llmos.sched.realtime import FIRST, heavy_reason, is_heavy, threshold_share
 from llmos.sched.rm import RM
 
@@ -26,7 +26,7 @@ class RMUS(RM):
 
     name = "rm-us"
 
-    def __init__(self, cores: int = 2, threshold: float | None = None, ties: str = "ready") -> None:
+    def __init__(self, cores: CoreCount = 2, threshold: float | None = None, ties: str = "ready") -> None:
         super().__init__(ties)
         self._share = threshold_share(threshold, cores, Fraction(max(cores, 1), max(3 * cores - 2, 1)))
 
