@@ -113,6 +113,14 @@ def test_clients_have_curves_where_there_are_several():
     assert set(curves(figure)) == {"a", "b"}
 
 
+def test_a_client_has_its_tickets_once_however_many_tasks_it_has():
+    """While both clients are there, 0-80, they share by 3 to 1; then b has the core for itself."""
+    work = [task(n, 40, client=n[0], tickets=3 if n[0] == "a" else 1) for n in ("a1", "a2", "b1")]
+    _, figure = drawn(cores(FCFS, *work))
+    ends = {name: amounts[-1] for name, (_, amounts) in curves(figure).items()}
+    assert ends == pytest.approx({"a": 80, "b": 40, IDEAL + "a": 60, IDEAL + "b": 60})
+
+
 def test_many_tasks_are_drawn_by_workload_and_the_least_together():
     work = [task(f"w{i % 2}-{i}", 10) for i in range(30)]
     _, figure = drawn(cores(lambda: RoundRobin(5), *work))
