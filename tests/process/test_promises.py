@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from machines import POLICIES, SHARED, busy_tasks, cores, execute, overheads, task
+from msgspec import structs
 
 from llmos.errors import LlmosError
 from llmos.process import signals, sync
@@ -14,7 +16,7 @@ from llmos.process.program import Sleep
 from llmos.scenario.machine import CacheSpec, Injection
 from llmos.sched.fcfs import FCFS
 from llmos.trace import events as ev
-from llmos.trace.state import State, Status
+from llmos.trace.state import State, Status, check, fold
 
 balancings = st.builds(
     Balancing,
@@ -28,9 +30,9 @@ speeds = st.sampled_from([(), (), (500, 1000, 1700)])
 
 
 @st.composite
-def machines(draw, *, plain=False, cpus=st.integers(1, 3)):
+def machines(draw, *, plain=False):
     """A machine with up to three cores, and a busy workload."""
-    count = draw(cpus)
+    count = draw(st.integers(1, 3))
     more = {}
     if not plain:
         more = {"cache": draw(caches), "speeds": draw(speeds)[:count]}
@@ -97,7 +99,7 @@ def stuck_for_good(state, task):
 @settings(max_examples=150)
 @given(machines())
 def test_the_log_is_right_and_nobody_waits_for_what_is_there(spec):
-    """`execute` checks that every task is always in a state that its events allow, and that no time is lost."""
+    """`execute` checks that events find their tasks in the right state, and that no time is lost."""
     ran = execute(spec)
     state = ran.outcome.state
     if "limit" in ran.outcome.reason:
@@ -127,7 +129,7 @@ def test_a_mutex_has_one_holder_and_its_waiters_take_turns(spec):
     for e in execute(spec).events:
         if isinstance(e, ev.Share) and e.what == "mutex":
             was = before.get(e.name)
-            if was and e.holder != was.holder and e.holder != -1:
+            if was and e.holder not in (was.holder, -1):
                 assert was.holder == -1
                 if was.waiters:
                     assert e.holder == min(was.waiters, key=lambda pid: state.tasks[pid].priority)
@@ -158,6 +160,82 @@ def idle_while_somebody_is_ready(events):
 def test_no_core_is_idle_while_somebody_is_ready(spec):
     """With one queue, or with stealing, and without costs or affinity."""
     assert idle_while_somebody_is_ready(execute(spec).events) == []
+
+
+# --- a log is data --------------------------------------------------------------------------------------
+
+
+@given(machines(), st.data())
+def test_a_forged_log_gives_violations_and_never_an_exception(spec, data):
+    """Leave an event out, tell it twice, or tell it of another task or core."""
+    events = execute(spec).events
+    i = data.draw(st.integers(0, len(events) - 1))
+    forged = data.draw(
+        st.sampled_from(
+            [
+                [],
+                [events[i], events[i]],
+                [structs.replace(events[i], task=data.draw(st.integers(-2, 9)))],
+                [structs.replace(events[i], cpu=data.draw(st.integers(-2, 9)))],
+            ]
+        )
+    )
+    wrong = check(fold([*events[:i], *forged, *events[i + 1 :]]))
+    assert all(isinstance(text, str) for text in wrong)
+    if not forged and isinstance(events[i], ev.Suspend | ev.Wake | ev.Block | ev.Dispatch | ev.Arrive):
+        assert wrong
+
+
+HEAD = [
+    ev.Run(0, processors=[ev.Processor(0, "core", "fcfs")]),
+    ev.Arrive(0, task=1, name="A"),
+    ev.Arrive(0, task=2, name="B", parent=1),
+]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ev.Suspend(1, task=9),
+        ev.Reap(1, task=9),
+        ev.Reap(1, task=2),  # it lives
+        ev.Exec(1, task=9, name="X"),
+        ev.Change(1, task=9),
+        ev.Signal(1, task=9, signal="KILL"),
+        ev.Migrate(1, 0, 9),
+        ev.Migrate(1, 5, 1),
+        ev.Migrate(1, 0, 1, origin=5),
+        ev.Warm(1, 0, 9),
+        ev.Warm(1, 0, 1, evicted=[9]),
+        ev.Share(1, 0, 1, name="m", what="mutex", holder=9),
+        ev.Share(1, 0, 1, name="m", what="mutex", waiters=[9]),
+        ev.Deadlock(1, 0, 1, cycle=[1, 9], locks=["m", "n"]),
+        ev.Queue(1, 5, shelves=[("", [(1, "")])]),
+        ev.Queue(1, 0, shelves=[("", [(9, "")])]),
+        ev.Abort(1, -1, 1, job=1),
+        ev.Abort(1, 0, 1, job=1),
+    ],
+    ids=lambda event: f"{ev.kind_of(event)}-{event.cpu}-{event.task}",
+)
+def test_an_event_that_cannot_be_is_a_violation(event):
+    assert fold([*HEAD, event]).violations
+
+
+def test_events_that_can_be_are_none():
+    rest = [
+        ev.Suspend(1, task=2),
+        ev.Signal(1, task=1, signal="INT"),
+        ev.Migrate(1, 0, 1),
+        ev.Share(1, 0, 1, name="m", what="mutex", holder=1, waiters=[2]),
+        ev.Warm(1, 0, 1, evicted=[2]),
+        ev.Deadlock(1, 0, 1, cycle=[1, 2], locks=["m", "n"]),
+        ev.Queue(1, 0, shelves=[("", [(1, "")])]),
+        ev.Exec(1, 0, 1, name="X"),
+    ]
+    state = fold([*HEAD, *rest])
+    assert state.violations == []
+    assert state.tasks[2].status is Status.BLOCKED
+    assert (state.shared["m"].holder, state.shared["m"].waiters) == (1, [2])
 
 
 # --- break it, and see -----------------------------------------------------------------------------------

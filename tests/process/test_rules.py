@@ -190,8 +190,8 @@ def test_a_job_that_is_late_is_given_up_and_the_next_begins():
 
 def test_a_waiting_job_can_be_given_up_too():
     """A and B, deadline 10, 10 of work each: A is first, B never runs and is given up at 10."""
-    ran = execute(cores(EDF, periodic("A", 10, 20, 2, deadline_ns=10), periodic("B", 10, 20, 2, deadline_ns=10),
-                        rules=ABORT))  # fmt: skip
+    both = [periodic(name, 10, 20, 2, deadline_ns=10) for name in "AB"]
+    ran = execute(cores(EDF, *both, rules=ABORT))
     assert ran.runs == [(0, 10, "A"), (20, 30, "A")]
     assert [j.aborted for j in ran.task("B").jobs] == [True, True]
 
