@@ -266,6 +266,15 @@ def test_there_is_an_end_to_points_and_runs():
         quietly(swept(many[0]), seeds=101)
 
 
+def test_a_huge_sweep_is_refused_before_it_is_worked_out(monkeypatch):
+    monkeypatch.setattr(Range, "values", lambda self: pytest.fail("worked out"))
+    ranges = [
+        f'key = "x{i}"\nrange = {{ from = 1, to = 9, steps = 10000, scale = "log" }}' for i in range(20)
+    ]
+    [problem] = problems(*ranges)
+    assert "10^12 and more points" in problem.message
+
+
 def test_nothing_to_sweep():
     with pytest.raises(LlmosError, match="nothing to sweep"):
         quietly(load_text(BOOK))

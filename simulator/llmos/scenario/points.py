@@ -69,14 +69,25 @@ def axes_of(
             findings.add(axis.at, f'the results have another column "{axis.label}"', hint=hint)
         labels.add(axis.label)
         axes.append(axis)
-    if (count := prod(len(axis.values) for axis in axes)) > MOST_POINTS:
-        message = f"there are {count:,} points, and at most {MOST_POINTS:,} can be run"
-        findings.add(axes[0].at, message, hint="take fewer values, or several sweeps one after the other")
+    _count([len(axis.values) for axis in axes], axes[0].at if axes else (), findings)
     return axes
+
+
+def _count(sizes: Sequence[int], at: positions.Path, findings: Findings) -> bool:
+    """Whether keys with so many values have few enough points; if not, that is noted."""
+    count = prod(sizes)
+    if count > MOST_POINTS:
+        shown = f"{count:,}" if count < 10**12 else "10^12 and more"
+        message = f"there are {shown} points, and at most {MOST_POINTS:,} can be run"
+        findings.add(at, message, hint="take fewer values, or several sweeps one after the other")
+    return count <= MOST_POINTS
 
 
 def _own(scenario: Scenario, findings: Findings) -> Iterator[Axis]:
     """The axes that the scenario's file describes."""
+    # Before any range is worked out: that takes time.
+    if not _count([sweep.size for sweep in scenario.model.sweep], ("sweep", 0), findings):
+        return
     seen: set[positions.Path] = set()
     for i, sweep in enumerate(scenario.model.sweep):
         at = ("sweep", i)

@@ -114,6 +114,11 @@ class Sweep(Model):
             )
         return self
 
+    @property
+    def size(self) -> int:
+        """How many values there are at most."""
+        return self.range.steps if self.range else len(self.values or [])
+
     def all(self) -> list[Any]:
         """The values, listed or spread."""
         return self.range.values() if self.range else list(self.values or [])
