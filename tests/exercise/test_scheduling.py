@@ -333,6 +333,11 @@ def test_policies_are_compared_on_the_same_jobs():
     ]
 
 
+@pytest.mark.parametrize(("policy", "cpus"), [("fcfs", 1), ("cfs", 1), ("edf-us", 2)])
+def test_a_policy_for_several_processors_gets_them(policy, cpus):
+    assert pose(1, policy).data["cpus"] == cpus
+
+
 def test_two_processors_run_two_jobs_at_a_time():
     posed = pose(1, "fcfs", cpus=2)
     spans = answer(posed)["gantt"]

@@ -116,7 +116,8 @@ class Policy:
     @property
     def cpus(self) -> int:
         """The number of processors that it is interesting on."""
-        return 2 if "cores" in inspect.signature(self.cls).parameters else 1
+        cores = inspect.signature(self.cls).parameters.get("cores")
+        return 2 if cores is not None and cores.default != 1 else 1
 
 
 def find(text: str) -> Policy:
@@ -187,7 +188,7 @@ def choice(policy: Policy, seed: int, cpus: int, tasks: Tasks) -> dict[str, Any]
     dice = stream(seed, f"exercise/policy/{policy.name}")
     setting = Setting(dice, whole(dice, 2, 3), tasks)
     drawn = _shrunk(policy.cls, setting.slice_)
-    drawn |= dict.fromkeys(("cores", "cpus") if cpus > 1 else (), cpus)
+    drawn |= {"cores": cpus} if cpus > 1 else {}
     drawn |= PARAMETERS[policy.name](setting) if policy.name in PARAMETERS else {}
     known = inspect.signature(policy.cls).parameters
     return {"policy": policy.name} | {k: v for k, v in drawn.items() if k in known} | dict(policy.given)
