@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -47,12 +48,25 @@ from llmos.scenario.machine import (
     run,
 )
 from llmos.sched.base import Scheduler
+from llmos.sched.bsd import BSD
+from llmos.sched.cfs import CFS
+from llmos.sched.dm import DM
 from llmos.sched.edf import EDF
+from llmos.sched.edf_us import EDFUS
+from llmos.sched.eevdf import EEVDF
 from llmos.sched.fcfs import FCFS
+from llmos.sched.hrrn import HRRN
+from llmos.sched.in_turn import InTurn
+from llmos.sched.llf import LLF
+from llmos.sched.lottery import Lottery
 from llmos.sched.mlfq import MLFQ
+from llmos.sched.multilevel import Multilevel
 from llmos.sched.priority import Priority
+from llmos.sched.rm import RM
+from llmos.sched.rm_us import RMUS
 from llmos.sched.rr import RoundRobin
 from llmos.sched.sjf import SJF
+from llmos.sched.sjf_predicted import PredictedSJF
 from llmos.sched.srtf import SRTF
 from llmos.sched.stride import Stride
 from llmos.trace.events import Event
@@ -72,6 +86,20 @@ POLICIES: dict[str, Callable[[], Scheduler]] = {
     "mlfq, skip-join": lambda: MLFQ(quantum=[2, 4, 8], skip_join=True),
     "stride": lambda: Stride(4),
     "edf": EDF,
+    "hrrn": HRRN,
+    "sjf-predicted": lambda: PredictedSJF(first_guess=5),
+    "sjf-predicted, preemptive": lambda: PredictedSJF(first_guess=5, preemptive=True),
+    "multilevel": lambda: Multilevel(queues=["a", "b"], quantum=4),
+    "lottery": lambda: Lottery(Random(1), quantum=4),
+    "bsd": lambda: BSD(tick=2, decay=50),
+    "cfs": lambda: CFS(latency=12, min_granularity=3, wakeup_granularity=2),
+    "eevdf": lambda: EEVDF(base_slice=4, tick=8),
+    "rm": RM,
+    "dm": DM,
+    "llf": lambda: LLF(granularity=1, token=1),
+    "edf-us": EDFUS,
+    "rm-us": RMUS,
+    "in-turn": InTurn,
 }
 
 
