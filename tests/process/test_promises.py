@@ -11,8 +11,9 @@ from msgspec import structs
 from llmos.errors import LlmosError
 from llmos.process import signals, sync
 from llmos.process.balance import Balance, Balancing
+from llmos.process.cores import Rules
 from llmos.process.dispatcher import Costs, Dispatcher
-from llmos.process.program import Sleep
+from llmos.process.program import SetAffinity, Sleep
 from llmos.scenario.machine import CacheSpec, Injection
 from llmos.sched.fcfs import FCFS
 from llmos.trace import events as ev
@@ -29,18 +30,51 @@ caches = st.none() | st.just(CacheSpec(size_bytes=0, warmup_ns=5, warm_rate=2000
 speeds = st.sampled_from([(), (), (500, 1000, 1700)])
 
 
+rules = st.builds(
+    Rules,
+    rotate_ns=st.sampled_from([0, 0, 6]),
+    whole_ns=st.sampled_from([0, 0, 3]),
+    full_quantum=st.booleans(),
+    keep_on_io=st.booleans(),
+    serial_decisions=st.booleans(),
+)
+injections = st.lists(
+    st.one_of(
+        st.builds(Injection, name=st.just("nic"), at_ns=st.integers(0, 40), cost_ns=st.integers(0, 9)),
+        st.builds(
+            Injection,
+            name=st.sampled_from(["T0", "T1"]),
+            at_ns=st.integers(0, 40),
+            signal=st.sampled_from(["STOP", "CONT", "USR1", "TERM", "KILL"]),
+        ),
+        st.builds(
+            Injection,
+            name=st.just("stall"),
+            at_ns=st.integers(0, 40),
+            cost_ns=st.integers(0, 9),
+            device=st.just("disk"),
+        ),
+    ),
+    max_size=4,
+)
+
+
 @st.composite
 def machines(draw, *, plain=False):
     """A machine with up to three cores, and a busy workload."""
     count = draw(st.integers(1, 3))
-    more = {}
+    tasks, more = draw(busy_tasks), {}
     if not plain:
         more = {"cache": draw(caches), "speeds": draw(speeds)[:count]}
+        more |= {"rules": draw(rules), "injections": draw(injections)}
+        cpus = st.frozensets(st.integers(0, count - 1), min_size=1)
+        tasks = [replace(one, affinity=draw(st.none() | cpus)) for one in tasks]
+        tasks.append(task("mover", 2, SetAffinity(draw(cpus)), 2, SetAffinity(draw(cpus)), 2))
     costs = Costs() if plain else draw(overheads)
     per_core = draw(st.booleans()) and count > 1
     return cores(
         POLICIES[draw(st.sampled_from(sorted(POLICIES)))],
-        *draw(busy_tasks),
+        *tasks,
         count=count,
         costs=costs,
         per_core=per_core,

@@ -81,6 +81,17 @@ def test_nobody_steals_a_task_that_keeps_its_core():
     assert ran.task("A").migrations == 0
 
 
+def test_a_task_that_keeps_its_core_comes_back_to_it_however_busy_its_queue_is():
+    """C is dealt to cpu 0, which is kept for A until 6; A still goes there, not to cpu 1, idle from 1 on."""
+    spec = cores(
+        FCFS, task("A", 1, Io("disk"), 1), task("B", 1), task("C", 1, affinity=frozenset({0})), count=2,
+        per_core=True, balancing=Balancing(placement="least"), rules=Rules(keep_on_io=True),
+    )  # fmt: skip
+    ran = execute(spec)
+    assert ran.outcome.ok
+    assert (ran.task("A").migrations, ran.task("C").finish_ns) == (0, 8)
+
+
 # --- several CPUs -------------------------------------------------------------------------------------
 
 TICK = 1000
@@ -148,6 +159,12 @@ def test_whole_steps():
     ran = execute(cores(FCFS, task("A", 15, Sleep(5), 10), task("B", 0), rules=Rules(whole_ns=10)))
     assert ran.runs == [(0, 20, "A"), (20, 30, "B"), (30, 40, "A")]
     assert ran.task("B").finish_ns == 30
+
+
+def test_a_step_ends_with_the_quantum():
+    """Steps of 3, quantum 4: a burst that ends at 8 would keep its core to 9, and one at 10 to 12."""
+    ran = execute(cores(lambda: RoundRobin(4), task("A", 6), task("B", 4), rules=Rules(whole_ns=3)))
+    assert ran.runs == [(0, 4, "A"), (4, 8, "B"), (8, 12, "A")]
 
 
 def test_a_full_quantum_is_charged_to_a_short_burst():

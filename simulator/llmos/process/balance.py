@@ -70,7 +70,7 @@ class Balance:
 
     def place_again(self, process: Process) -> None:
         """Choose the queue of a task that wakes up."""
-        if len(self.queues) == 1:
+        if len(self.queues) == 1 or process.keeps is not None:
             return
         allowed, was = self._allowed(process), process.dispatcher
         if was is None or was not in allowed:

@@ -72,13 +72,14 @@ class Core(Slot):
 class Rules:
     """What the cores of some courses and tools do differently; all off by default.
 
-    `rotate_ns`: at every multiple of it, on one clock for all cores, every running task goes to the
-    end of its queue (OSTEP's multi.py). `whole_ns`: a burst keeps the core to the end of such a step,
-    and for one at least. `full_quantum`: a burst that ends early keeps the core for the rest of its
-    quantum (OSTEP's lottery.py). `keep_on_io`: a task that waits for a device keeps its core idle
-    (OSTEP's process-run.py, SWITCH_ON_END). `abort_on_miss`: a job that is not complete at its
-    deadline is given up (SimSo). `serial_decisions`: the cores make decisions one after another,
-    as under one lock (SimSo).
+    - `rotate_ns`: at every multiple of it, on one clock for all cores, every running task goes to the end
+      of its queue (OSTEP's multi.py).
+    - `whole_ns`: a burst keeps the core to the end of such a step, and for one at least, but never longer
+      than its quantum (multi.py).
+    - `full_quantum`: a burst that ends early keeps the core for the rest of its quantum (lottery.py).
+    - `keep_on_io`: a task that waits for a device keeps its core idle (process-run.py, SWITCH_ON_END).
+    - `abort_on_miss`: a job that is not complete at its deadline is given up (SimSo).
+    - `serial_decisions`: the cores make decisions one after another, as under one lock (SimSo).
     """
 
     rotate_ns: int = 0
@@ -225,11 +226,12 @@ class Cores:
 
     def _padded(self, start: int, run: int, left: int | None) -> int:
         """Return for how long a burst keeps its core by the rules, if it needs it for `run`."""
-        if self.rules.full_quantum and left is not None:
-            return max(0, left)
-        if self.rules.whole_ns:
-            return run + -(start + run) % self.rules.whole_ns or self.rules.whole_ns
-        return run
+        whole = self.rules.whole_ns
+        if whole:
+            run = run + -(start + run) % whole or whole
+        if left is None:
+            return run
+        return max(0, left if self.rules.full_quantum else min(run, left))
 
     def _at_its_rate(self, core: Core, process: Process) -> int:
         """Set the rate of the core for `process`; return the time (ns) until its burst ends or it is warm."""
