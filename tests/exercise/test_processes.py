@@ -11,11 +11,6 @@ from llmos.exercise.work import away, bursts
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 CASES = json.loads((ORACLES / "ostep_process_states_io.json").read_text())["cases"]
-FITTING = [
-    case for case in CASES if "SWITCH_ON_END" not in case["argv"] and "IO_RUN_IMMEDIATE" not in case["argv"]
-]
-"""Who waits leaves the processor, and who is back from I/O queues up: first come, first served."""
-
 
 def steps(instructions, io):
     """The homework's instructions: I/O takes a tick to issue and one to end, and `io` ticks in between."""
@@ -30,7 +25,7 @@ def steps(instructions, io):
     return out
 
 
-@pytest.mark.parametrize("case", FITTING, ids=lambda case: case["id"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 def test_the_states_are_those_of_the_ostep_homework(case):
     argv, programs = case["argv"], case["input"]["programs"]
     io = int(argv[argv.index("-L") + 1]) if "-L" in argv else 5
@@ -38,7 +33,9 @@ def test_the_states_are_those_of_the_ostep_homework(case):
         {"name": f"P{pid}", "arrival": 0, "program": steps(instructions, io)}
         for pid, instructions in programs.items()
     ]
-    problem = Problem(seed=0, choice={"policy": "fcfs"}, tasks=tasks, convention="ostep")
+    choice = {"policy": "in_turn", "io_first": "IO_RUN_IMMEDIATE" in argv}
+    keep_core = "SWITCH_ON_END" in argv
+    problem = Problem(seed=0, choice=choice, tasks=tasks, convention="ostep", keep_core=keep_core)
     data = exercise(problem).solve().data
     words = {"RUN": "running", "READY": "ready", "BLOCKED": "blocked", "DONE": "done"}
     rows = [row.split("|")[1 : 1 + len(programs)] for row in case["expected"]["rows"]]
@@ -48,8 +45,25 @@ def test_the_states_are_those_of_the_ostep_homework(case):
     assert data["busy"] == {"cpu": case["expected"]["cpu_busy"], "io": case["expected"]["io_busy"]}
 
 
-def test_the_oracle_has_cases_that_fit():
-    assert len(FITTING) >= 3
+def test_the_oracle_has_every_rule():
+    said = {word for case in CASES for word in case["argv"]}
+    assert {"SWITCH_ON_END", "IO_RUN_IMMEDIATE"} <= said
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_options_are_what_the_answer_goes_by(seed):
+    def pose(**options):
+        return topics()["processes"]().pose(seed, options)
+
+    for tick in pose(keep_core=True).solve().data["ticks"]:
+        assert not (tick["cpu"] and tick["io"])  # the disk and the processor never work at once
+    first = pose(io_first=True)
+    assert first.data["policy"] == "in_turn io_first=true"
+    ticks = first.solve().data["ticks"]
+    for before, after in zip(ticks, ticks[1:], strict=False):
+        woken = [n for n, s in before["states"].items() if s == "blocked" != after["states"][n]]
+        if len(woken) == 1:
+            assert after["cpu"] == woken[0]
 
 
 @pytest.mark.parametrize("policy", ["fcfs", "rr", "srtf"])

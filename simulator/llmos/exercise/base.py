@@ -90,15 +90,17 @@ class Exercise:
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """Something that a person may choose: a whole number from `low` to `high`, or a text."""
+    """Something that a person may choose: a whole number from `low` to `high`, a text, or yes (`flag`)."""
 
     name: str
+    """With underscores; the command line has dashes in their place."""
     help: str
     default: Any = None
     low: int | None = None
     high: int | None = None
     choices: tuple[str, ...] = ()
     many: bool = False
+    flag: bool = False
 
 
 class Topic(ABC):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final
 
+from llmos.errors import LlmosError
 from llmos.exercise import kinds, toml, work
 from llmos.exercise.base import (
     Exercise,
@@ -32,6 +33,11 @@ STATES: Final = {
     Status.TERMINATED: "done",
 }
 NOT_YET: Final = "-"
+IO_FIRST: Final = "in_turn io_first=true"
+"""The policy that lets whoever is back from I/O run at once."""
+KEEPS: Final = (
+    "A process that does I/O keeps the processor meanwhile: nobody else may run until it goes on."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +48,20 @@ class Problem:
     choice: Mapping[str, Any]
     tasks: Sequence[Task]
     convention: str = "textbook"
+    keep_core: bool = False
+    """Whether a process that waits for the disk keeps the processor."""
 
     def toml(self) -> str:
         """The problem as a scenario."""
         title = f"Process states, exercise {self.seed}"
+        rules = {"rules": {"keep_on_io": True}} if self.keep_core else {}
         scenario = {
             "question": "Which state is each process in, and is anything busy?",
             "title": title,
             "seed": self.seed,
             "convention": self.convention,
             "tick": "1 ms",
-            "cpu": {"scheduler": self.choice},
+            "cpu": {"scheduler": self.choice, **rules},
             "device": work.devices(self.tasks),
             "task": self.tasks,
         }
@@ -65,12 +74,33 @@ class Processes(Topic):
     options: ClassVar[tuple[Option, ...]] = (
         Option(name="jobs", low=1, high=6, help="Number of processes [3]."),
         Option(name="policy", help="Scheduler [fcfs]."),
+        Option(name="keep_core", flag=True, help="Who waits for the disk keeps the processor, idle."),
+        Option(name="io_first", flag=True, help="Who is back from I/O runs at once, in the policy in_turn."),
     )
 
     def pose(self, seed: int, options: Mapping[str, Any]) -> Exercise:
-        policy = kinds.find(options.get("policy") or "fcfs")
+        policy = kinds.find(_policy(options))
         tasks = work.processes(seed, options.get("jobs") or 3)
-        return exercise(Problem(seed=seed, choice=kinds.choice(policy, seed, 1, tasks), tasks=tasks))
+        return exercise(
+            Problem(
+                seed=seed,
+                choice=kinds.choice(policy, seed, 1, tasks),
+                tasks=tasks,
+                keep_core=bool(options.get("keep_core")),
+            )
+        )
+
+
+def _policy(options: Mapping[str, Any]) -> str:
+    """The policy that is asked for."""
+    asked = options.get("policy")
+    if not options.get("io_first"):
+        return asked or "fcfs"
+    if asked not in (None, "in_turn"):
+        raise LlmosError(
+            f"--io-first belongs to the policy in_turn, not to {asked}", hint="leave one of the two away"
+        )
+    return IO_FIRST
 
 
 def exercise(problem: Problem) -> Exercise:
@@ -91,7 +121,12 @@ def exercise(problem: Problem) -> Exercise:
         ],
         worksheet=[Table("", ("time", *names, "CPU", "I/O"), empty, left=len(names) + 3)],
         toml=problem.toml(),
-        data={"policy": policy, "convention": problem.convention, "processes": list(problem.tasks)},
+        data={
+            "policy": policy,
+            "convention": problem.convention,
+            "keep_core": problem.keep_core,
+            "processes": list(problem.tasks),
+        },
         solve=partial(solve, problem),
     )
 
@@ -105,6 +140,7 @@ def _statement(problem: Problem) -> list[Part]:
             "A process that does I/O or sleeps is blocked; it needs no processor meanwhile, and is ready "
             "again when that is over. The disk serves any number of processes at once."
         ),
+        *([Text(KEEPS)] if problem.keep_core else []),
         *kinds.policy_parts(problem.choice),
     ]
 

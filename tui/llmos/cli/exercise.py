@@ -94,12 +94,15 @@ def _command(name: str, topic: type[Topic]) -> click.Command:
 
 
 def _option(option: Option) -> click.Option:
+    name = f"--{option.name.replace('_', '-')}"
+    if option.flag:
+        return click.Option([name], is_flag=True, help=option.help)
     kind: Any = str
     if option.low is not None:
         kind = click.IntRange(option.low, option.high)
     elif option.choices:
         kind = click.Choice(option.choices)
-    return click.Option([f"--{option.name}"], type=kind, help=option.help, multiple=option.many)
+    return click.Option([name], type=kind, help=option.help, multiple=option.many)
 
 
 def _common() -> list[click.Option]:
