@@ -1,7 +1,8 @@
-"""The six shipped scenarios: their golden summaries, and what makes them worth shipping.
+"""The shipped scenarios: the golden summaries of all, and what makes six of them worth shipping.
 
-Each has at least one figure that is computed here in another way: by hand, or by a few lines that
-know nothing of the simulator. Each also keeps the promise that its comments make.
+Each has at least one figure that is computed in another way: by hand, or by a few lines that know
+nothing of the simulator. Each also keeps the promise that its comments make. The stories about processes
+and schedulers are in test_stories.py.
 """
 
 import importlib.util

@@ -118,6 +118,7 @@ def report(outcome: Outcome) -> None:
         _tasks("CPU tasks", PROCESS_COLUMNS, processes, _process_row)
     if requests:
         _tasks("LLM requests", REQUEST_COLUMNS, requests, _request_row)
+    _deadlocks(state)
     _processors(state)
     _means(state)
     fields(
@@ -168,6 +169,14 @@ def _request_row(task: TaskState) -> list[object]:
         amount(waiting_ns(task)),
         task.preemptions,
     ]
+
+
+def _deadlocks(state: State) -> None:
+    for deadlock in state.deadlocks:
+        names = [state.tasks[pid].name for pid in deadlock.cycle]
+        rows = zip(names, deadlock.locks, [*names[1:], *names[:1]], strict=True)
+        table(f"Deadlock at {amount(deadlock.t)}", ("task", "waits for", "which is held by"), [*rows], left=3)
+        say()
 
 
 def _processors(state: State) -> None:
