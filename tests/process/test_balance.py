@@ -146,11 +146,14 @@ def test_a_task_is_taken_at_the_instant_at_which_its_quantum_ends(convention):
 
 def test_a_run_ends_though_the_beats_go_on_for_ever():
     """Nothing beats while nobody is ready or runs; after the sleep it begins again, at a multiple."""
-    ran = execute(
-        machine(task("A", 1, Sleep(95), 30), task("B", 1, Io("disk", 95), 30), count=1, balance_ns=10)
-    )
+    ran = execute(machine(task("A", 1, Sleep(95), 30), task("B", 1, Io("disk", 95), 30), balance_ns=10))
     assert ran.outcome.ok
     assert ran.outcome.simpy_events < 60
+
+
+def test_a_single_queue_has_nobody_to_look_to():
+    spec = machine(task("A", 9), task("B", 9), count=1, steal=True, peek_ns=2, balance_ns=3)
+    assert execute(spec).of(ev.Migrate) == []
 
 
 def test_the_lots_come_from_the_seed():

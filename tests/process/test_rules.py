@@ -9,7 +9,7 @@ from machines import cores, execute, task
 from llmos.process.balance import Balancing
 from llmos.process.cores import Rules
 from llmos.process.program import Compute, EndJob, Io, Lock, Sleep, Unlock
-from llmos.scenario.machine import CacheSpec, SharedSpec
+from llmos.scenario.machine import CacheSpec, Injection, SharedSpec
 from llmos.sched.edf import EDF
 from llmos.sched.fcfs import FCFS
 from llmos.sched.in_turn import InTurn
@@ -90,6 +90,15 @@ def test_a_task_that_keeps_its_core_comes_back_to_it_however_busy_its_queue_is()
     ran = execute(spec)
     assert ran.outcome.ok
     assert (ran.task("A").migrations, ran.task("C").finish_ns) == (0, 8)
+
+
+def test_a_stopped_task_keeps_no_core():
+    """A keeps the core for its I/O of 1-6, but is stopped at 3; so B has it from then on."""
+    inject = [Injection(name="A", at_ns=at, signal=signal) for at, signal in ((3, "STOP"), (20, "CONT"))]
+    spec = cores(
+        FCFS, task("A", 1, Io("disk"), 1), task("B", 4), rules=Rules(keep_on_io=True), injections=inject
+    )
+    assert execute(spec).runs == [(0, 1, "A"), (3, 7, "B"), (20, 21, "A")]
 
 
 # --- several CPUs -------------------------------------------------------------------------------------

@@ -52,7 +52,9 @@ class Balance:
         self.how = balancing
         self.lots = lots
         self._dealt = dict.fromkeys(self.queues, 0)
-        if balancing.steal and len(self.queues) > 1:
+        if len(self.queues) == 1:
+            return
+        if balancing.steal:
             for queue in self.queues:
                 queue.idle = self.steal
         if balancing.peek_ns:

@@ -149,8 +149,7 @@ class Cores:
     def begin(self, slot: Slot, overhead_ns: int) -> None:
         core: Core = slot  # type: ignore[assignment]  # these slots are cores
         if core.kept_for is not None:
-            core.kept_for.keeps = None
-            core.kept_for = None
+            self.keep_no_more(core.kept_for)
         if overhead_ns:
             self._occupy(core, overhead_ns)
         self.resume(core)
@@ -208,6 +207,13 @@ class Cores:
                 self._charge(core)
                 if core.task.remaining:  # else its burst ends now too
                     core.dispatcher.rotate(core)
+
+    def keep_no_more(self, process: Process) -> None:
+        """Let others have the core that is kept for `process`, if one is."""
+        if process.keeps is not None:
+            self.request(process.keeps.dispatcher)
+            process.keeps.kept_for = None
+            process.keeps = None
 
     # --- running ------------------------------------------------------------------------------------
 

@@ -144,6 +144,7 @@ def _divert(kernel: Kernel, target: Process, reason: str) -> None:
 
 def _stop(kernel: Kernel, target: Process, core: Core | None) -> None:
     target.stopped = True
+    kernel.cores.keep_no_more(target)
     if target.blocked or target.dispatcher is None:
         return
     target.frozen = True
