@@ -1,7 +1,9 @@
 """The keys do what they say, on a run that is saved and on one that goes on."""
 
 import asyncio
+import re
 
+import msgspec
 import pytest
 from textual.widgets import Input, Static
 
@@ -10,6 +12,7 @@ from llmos.trace import events as ev
 from llmos.trace.log import read
 from llmos.tui.app import TuiApp, run_tui
 from llmos.tui.dialogs import GoTo, Help
+from llmos.tui.keys import KEYS
 from llmos.tui.panes import Pane
 from llmos.tui.source import LiveRun, SavedLog
 from llmos.tui.timeline import Timeline
@@ -184,7 +187,7 @@ async def test_tab_goes_round_the_panes_and_arrows_scroll_them(desk_log):
         while seen.count(seen[0]) < 2:
             await pilot.press("tab")
             seen.append(app.focused.id)
-        assert set(seen) == {"tasks", "chart", "ready", "log"}
+        assert set(seen) == {"tasks", "chart", "side", "log"}
         app.query_one("#log").focus()
         await pilot.pause()
         assert "▌EVENTS" in shown(app, "log")
@@ -213,14 +216,80 @@ async def test_t_hides_terminated_tasks(desk_log):
         assert shown(app, "tasks").count("■ terminated") == gone
 
 
+async def test_v_turns_the_side_pane(shop_log):
+    app = app_on(shop_log)
+    async with app.run_test(size=(110, 40)) as pilot:
+        await all_read(pilot)
+        await pilot.press("g", *"30ms", "enter")
+        state = app.timeline.state
+        assert "QUEUES shared cores v" in shown(app, "side")
+        assert all(state.tasks[pid].name in shown(app, "side") for pid in state.ready)
+        await pilot.press("v")
+        lines = shown(app, "side").splitlines()
+        assert "queues SHARED cores v  DEADLOCK" in lines[0]
+        assert "DEADLOCK" in lines[1]
+        assert [line.split()[0] for line in lines[2:]] == list(state.shared)
+        assert "! deadlock: anna waits for stock, bert waits for till" in shown(app, "status")
+        app.query_one("#side").focus()
+        await pilot.press("down", "down")
+        assert [line.split()[0] for line in shown(app, "side").splitlines()[1:-1]] != ["DEADLOCK"]
+        await pilot.press("v")
+        assert shown(app, "side").splitlines()[2].split()[0] == "cpu0"
+        await pilot.press("v")
+        assert "QUEUES" in shown(app, "side")
+
+
+async def test_stepping_back_shows_the_queues_as_they_were(shop_log):
+    app = app_on(shop_log)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await all_read(pilot)
+        await pilot.press("g", *"9ms", "enter")
+        seen = []
+        for _ in range(25):
+            await pilot.press("right")
+            seen.append([shown(app, pane.id) for pane in app.panes])
+        for screen in reversed(seen[:-1]):
+            await pilot.press("left")
+            assert [shown(app, pane.id) for pane in app.panes] == screen
+        assert len({screen[3] for screen in seen}) > 3  # the side pane did change
+
+
+async def test_while_it_plays_pages_do_not_turn(tmp_path):
+    header = ev.Run(0, processors=[ev.Processor(cpu, "core", "rr", f"cpu{cpu}") for cpu in range(64)])
+    arrivals = [ev.Arrive(0, task=n, name=f"T{n}") for n in range(64)]
+    starts = [ev.Dispatch(n * 10**6, n, n) for n in range(64)]
+    path = tmp_path / "many.jsonl"
+    path.write_bytes(b"\n".join(map(msgspec.json.encode, [header, *arrivals, *starts])) + b"\n")
+    app = app_on(path)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await all_read(pilot)
+        await pilot.press("g", *"0", "enter")
+        app.view.speed_ns = 500 * 10**6
+        await pilot.press("space")
+        while app.view.playing and app.timeline.t < 60 * 10**6:
+            assert "cpu0 " in shown(app, "chart")
+            await pilot.pause(0.01)
+        await pilot.press("g", *"40ms", "enter")
+        assert "▸cpu40 " in shown(app, "chart")
+        assert "T40 " in shown(app, "tasks")
+
+
 async def test_help_names_every_key_and_closes(desk_log):
     app = app_on(desk_log)
     async with app.run_test(size=(100, 34)) as pilot:
         await all_read(pilot)
         await pilot.press("?")
         assert isinstance(app.screen, Help)
+        said = str(app.screen.query_one(Static).content)
+        assert all(f" {key.shown}  {key.what}\n" in said for key in KEYS)
         await pilot.press("q")
         assert not isinstance(app.screen, Help)
+
+
+def test_the_page_about_it_has_every_key(root):
+    rows = [line for line in (root / "docs" / "tui.md").read_text().splitlines() if line.startswith("| `")]
+    documented = {key for row in rows for key in re.findall("`([^`]+)`", row.split("|")[1])}
+    assert {name for key in KEYS for name in key.shown.split(" or ")} <= documented
 
 
 async def test_q_quits(desk_log):

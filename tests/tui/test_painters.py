@@ -6,13 +6,15 @@ from hypothesis import strategies as st
 
 from llmos.trace import events as ev
 from llmos.tui.chart import fitting_cell_ns, nice, paint_chart, start_cell
-from llmos.tui.eventlog import paint_head, paint_log, paint_status
+from llmos.tui.eventlog import paint_log
 from llmos.tui.panes import Wishes, places
-from llmos.tui.table import columns, paint_ready, paint_tasks
+from llmos.tui.side import paint_side
+from llmos.tui.status import paint_head, paint_status
+from llmos.tui.table import columns, paint_tasks
 from llmos.tui.timeline import Timeline
 from llmos.tui.view import View
 
-PAINTERS = (paint_head, paint_tasks, paint_chart, paint_ready, paint_log, paint_status)
+PAINTERS = (paint_head, paint_tasks, paint_chart, paint_side, paint_log, paint_status)
 
 CORE = ev.Processor(0, "core", "fcfs", "cpu0")
 ENGINE = ev.Processor(1, "engine", "fcfs", "engine", slots=4, cost=(10.0, 0.0, 0.0))
@@ -64,16 +66,6 @@ def test_the_table_at_a_time():
     assert row(text, "R") == "R 4 R ► running request engine 0 0 ns 6 ns 6 ns 0/15 only one"
 
 
-def test_the_ready_queue_is_in_the_order_of_becoming_ready():
-    text = lines(paint_ready, at(7), 60, 6)
-    assert text[1].split() == ["B", "B", "for", "0", "ns", "C", "goes", "first"]
-    at_six = lines(paint_ready, at(6), 60, 6)
-    assert at_six[1].split() == ["C", "C", "for", "2", "ns", "arrival"]
-    low = lines(paint_ready, at(6), 60, 3)
-    assert low[1].split() == ["cores", "C", "C", "2", "ns"]
-    assert low[2].split() == ["engine", "nobody", "waits"]
-
-
 def test_the_chart_at_a_time():
     text = lines(paint_chart, at(6, cell_ns=1), 40, 6)
     assert text[1:4] == [
@@ -119,14 +111,71 @@ def test_contradictions_in_the_log_are_told():
 
 
 def test_columns_give_way_on_a_narrow_terminal():
-    state = at(6).timeline.state
-    widths = {width: [c.name for c in columns(state, width)] for width in (10, 40, 80, 200)}
+    facts = at(6).timeline.tracks.facts
+    assert facts == {"kind", "tokens", "prio"}
+    widths = {width: [c.name for c in columns(facts, width)] for width in (10, 40, 80, 200)}
     assert widths[10] == ["pid"]
     assert widths[40] == ["name", "state", "tokens"]
-    assert "turnaround" in widths[80]
+    assert "waited" in widths[80]
     assert len(widths[200]) == 10
     for width, names in widths.items():
-        assert sum(c.width + 1 for c in columns(state, width)) + 4 <= max(width, 4), names
+        assert sum(c.width + 1 for c in columns(facts, width)) + 4 <= max(width, 4), names
+
+
+def test_columns_are_there_if_the_log_has_something_for_them():
+    header = ev.Run(0, processors=[CORE])
+    facts = {
+        "nice": ev.Arrive(0, task=1, nice=-3),
+        "prio": ev.Change(0, task=1, priority=2),
+        "group": ev.Arrive(0, task=1, group="staff"),
+        "tickets": ev.Arrive(0, task=1, tickets=5),
+        "due": ev.Release(0, task=1, job=1, deadline=30),
+        "missed": ev.Miss(0, task=1, job=1),
+    }
+    plain = {c.name for c in columns(Timeline([header, ev.Arrive(0, task=1)]).tracks.facts, 200)}
+    for name, event in facts.items():
+        assert {c.name for c in columns(Timeline([header, event]).tracks.facts, 200)} == plain | {name}
+
+
+def test_the_table_follows_what_changes_of_a_task():
+    events = [
+        ev.Run(0, processors=[CORE]),
+        ev.Arrive(0, task=1, name="sh", nice=1, group="staff"),
+        ev.Arrive(0, task=2, name="child", parent=1),
+        ev.Dispatch(0, 0, 2),
+        ev.Exec(2, 0, 2, name="ls"),
+        ev.Change(3, 0, 1, priority=4, nice=-2),
+        ev.Exit(5, 0, 2),
+        ev.Reap(6, 0, 2),
+    ]
+    timeline = Timeline(events)
+
+    def shown(k, name):
+        timeline.seek(k)
+        return row(lines(paint_tasks, View(timeline), 160, 6), name)
+
+    assert shown(2, "sh") == "▸ s 1 sh ◆ ready 0 1 staff 0 ns 0 ns 0 ns arrival"
+    assert shown(6, "sh") == "▸ s 1 sh ◆ ready 4 -2 staff 3 ns 0 ns 3 ns arrival"
+    assert shown(4, "child").startswith("▸ c 2 child ► running cpu0")
+    assert shown(5, "ls").startswith("▸ c 2 ls ► running cpu0")
+    assert shown(7, "ls").startswith("▸ c 2 ls □ zombie cpu0")
+    assert row(lines(paint_tasks, View(timeline, living_only=True), 160, 6), "ls")
+    assert shown(8, "ls").startswith("▸ c 2 ls ■ terminated cpu0")
+    log = lines(paint_log, View(timeline), 100, 9)
+    assert words(log[3]) == "0 ns c child arrive child of sh"
+    assert words(log[-1]) == "▸ 6 ns c ls reap cpu0"
+    assert lines(paint_chart, View(timeline, cell_ns=1), 40, 4)[1].startswith("▸cpu0       ls")
+
+
+def test_a_due_job_counts_down_and_is_late_below_zero():
+    header = ev.Run(0, processors=[CORE])
+    events = [header, ev.Arrive(0, task=1, name="A"), ev.Release(0, task=1, job=1, deadline=30)]
+    timeline = Timeline([*events, ev.Miss(40, task=1, job=1), ev.Complete(50, task=1, job=1), ev.End(60)])
+    for t, due in [(10, "20 ns"), (45, "-15 ns 1"), (55, "1")]:
+        timeline.at_time(t)
+        got = row(lines(paint_tasks, View(timeline), 120, 5), "A")
+        waited = f"{t} ns 0 ns {t} ns"
+        assert f"ready {due} {waited}" in got
 
 
 def test_a_table_of_thousands_builds_only_the_rows_that_are_seen(monkeypatch):
@@ -142,7 +191,7 @@ def test_a_table_of_thousands_builds_only_the_rows_that_are_seen(monkeypatch):
     assert len(seen) == 10
     assert "T70 " in lines(paint_tasks, view, 120, 12, offset=70)[2]
     assert paint_tasks(view, 120, 12, 10**9)[1] == 4990
-    assert "T0 " in lines(paint_ready, view, 80, 12)[1]
+    assert "T0 " in lines(paint_side, view, 80, 12)[1]
 
 
 NASTY = st.text(max_size=12) | st.sampled_from(
@@ -181,9 +230,7 @@ def test_next_to_nothing_can_be_painted(events):
 # --- layout -------------------------------------------------------------------------------------------
 
 
-@given(
-    st.integers(0, 250), st.integers(0, 80), st.builds(Wishes, *[st.integers(0, 90)] * 2, st.integers(0, 2))
-)
+@given(st.integers(0, 250), st.integers(0, 80), st.builds(Wishes, *[st.integers(0, 90)] * 3))
 def test_panes_fill_the_screen_and_never_overlap(width, height, wishes):
     taken = set()
     for region in places(width, height, wishes).values():
@@ -192,20 +239,20 @@ def test_panes_fill_the_screen_and_never_overlap(width, height, wishes):
         assert not cells & taken
         taken |= cells
     assert all(0 <= x < width and 0 <= y < height for x, y in taken)
-    gap = height if width >= 116 else 0  # the line between the table and the ready queue
+    gap = height if width >= 116 else 0  # the line between the table and the queues
     assert len(taken) >= width * height - gap
 
 
 @pytest.mark.parametrize("size", [(80, 24), (100, 30), (200, 50)])
 def test_everything_is_there_from_80_by_24_on(size):
-    found = places(*size, Wishes(chart=7, tasks=20, worlds=2))
-    assert set(found) == {"head", "tasks", "chart", "ready", "log", "status"}
+    found = places(*size, Wishes(chart=7, tasks=20, side=12))
+    assert set(found) == {"head", "tasks", "chart", "side", "log", "status"}
     assert found["tasks"].height >= 5
     assert found["log"].height >= 4
 
 
 def test_what_few_tasks_leave_goes_to_the_log():
-    few, many = (places(100, 40, Wishes(chart=1, tasks=n, worlds=1)) for n in (3, 300))
+    few, many = (places(100, 40, Wishes(chart=1, tasks=n, side=1)) for n in (3, 300))
     assert few["tasks"].height == 6
     assert few["log"].height - many["log"].height == many["tasks"].height - 6 > 0
 

@@ -48,13 +48,31 @@ def test_the_state_at_every_event_is_the_fold_up_to_it(any_machine, events_of, d
 def test_a_step_and_a_step_back_change_nothing(any_machine, events_of, dump, data):
     events = events_of(data.draw(any_machine))
     timeline = Timeline(events)
-    k = data.draw(st.integers(0, len(events) - 1))
+    number = data.draw(st.integers(0, len(timeline.steps) - 1))
+    k = timeline.steps[number]
     timeline.seek(k)
     before = dump(timeline.state)
     timeline.step()
-    assert timeline.k == k + 1
+    assert timeline.number == number + 1
+    assert timeline.event is events[k]
     timeline.back()
     assert (timeline.k, dump(timeline.state)) == (k, before)
+
+
+def test_what_queues_look_like_belongs_to_the_step_before():
+    drawing = [ev.Queue(0, 0, shelves=[("", [(n, "")])]) for n in range(3)]
+    events = [ev.Run(0), ev.Dispatch(0, 0, 1), drawing[0], drawing[1], ev.Preempt(4, 0, 1), drawing[2]]
+    timeline = Timeline(events)
+    assert (timeline.next_switch(0), timeline.next_preemption(0)) == (4, 6)
+    walked = [(timeline.step(), timeline.k, timeline.number)[1:] for _ in range(4)]
+    assert walked == [(1, 1), (4, 2), (6, 3), (6, 3)]
+    assert timeline.event is events[4]
+    assert timeline.state.queues == {0: drawing[2].shelves}
+    walked = [(timeline.back(), timeline.k, timeline.number)[1:] for _ in range(4)]
+    assert walked == [(4, 2), (1, 1), (0, 0), (0, 0)]
+    timeline.seek(3)  # a live run may stand between the two
+    timeline.step()
+    assert timeline.k == 6
 
 
 @settings(max_examples=40)
@@ -136,8 +154,16 @@ def test_the_next_switch_and_preemption_are_where_the_state_counts_one_more(any_
             switches.append(k)
         if sum(task.preemptions for task in state.tasks.values()) > before["p"]:
             preemptions.append(k)
-    assert _walk(timeline.next_switch) == switches
-    assert _walk(timeline.next_preemption) == preemptions
+    assert [timeline.steps.index(k - 1) for k in switches] == _steps(timeline, timeline.next_switch)
+    assert [timeline.steps.index(k - 1) for k in preemptions] == _steps(timeline, timeline.next_preemption)
+
+
+def _steps(timeline, following):
+    found = []
+    for k in _walk(following):
+        timeline.seek(k)
+        found.append(timeline.number - 1)
+    return found
 
 
 def _walk(following):
@@ -232,6 +258,11 @@ FORGED = [
     ev.Iterate(5, 0, decode=[99]),
     ev.FirstToken(5, 0, 99),
     ev.Interrupt(5, 44, cost_ns=3),
+    ev.Abort(5, 0, 99, job=1),
+    ev.Reap(5, 0, 99),
+    ev.Exec(5, 0, 99, name="x"),
+    ev.Change(5, 0, 99),
+    ev.Migrate(5, 0, 99),
     ev.Tick(2),
 ]
 

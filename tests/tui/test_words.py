@@ -78,8 +78,34 @@ def test_clean_text_cannot_move_the_cursor(text):
         (ev.Iterate(0, count=7, decode=[1, 2]), "7 iterations: 2 decode"),
         (ev.Iterate(0, decode=[1], prefill=[(3, 60), (4, 4)]), "1 decode, prefill of 64 tokens"),
         (ev.Tick(0, 0, reason="boost"), "boost"),
+        (ev.Yield(0, 0, 1, "gives way"), "gives way"),
+        (ev.Suspend(0, task=1, reason="by STOP", on="stopped"), "on stopped; by STOP"),
+        (ev.Reap(0, 0, 2, "init has waited for it"), "init has waited for it"),
+        (ev.Exec(0, 0, 2, name="ls"), "becomes ls"),
+        (ev.Change(0, 0, 2, "nice is now 3", nice=3), "priority 0, nice 3; nice is now 3"),
+        (ev.Signal(0, 0, 2, "from init", signal="TERM"), "TERM; from init"),
+        (ev.Migrate(0, 1, 2, "cpu 1 was idle", origin=0), "from cpu 0; cpu 1 was idle"),
+        (ev.Warm(0, 1, 2, "it is warm"), "it is warm"),
+        (ev.Warm(0, 1, 2, evicted=[1, 3]), "drives out init sh"),
+        (ev.Share(0, 0, 1, "takes it", name="m", what="mutex", holder=1), "mutex m, init has it; takes it"),
+        (ev.Share(0, 0, 1, name="m", holder=3, waiters=[1]), "m, sh has it, init waiting"),
+        (ev.Share(0, 0, 1, name="s", what="semaphore", level=2), "semaphore s, value 2"),
+        (ev.Share(0, 0, 1, name="p", what="pipe", level=4096), "pipe p, 4,096 bytes"),
+        (ev.Share(0, 0, 1, name="b", what="mailbox", level=2), "mailbox b, 2 messages"),
+        (ev.Share(0, 0, 1, name="c", what="condition", waiters=[3]), "condition c, sh waiting"),
+        (ev.Deadlock(0, cycle=[1, 3], locks=["a", "b"]), "init waits for a, sh waits for b"),
+        (ev.Deadlock(0, 0, 1, "init waits for a", cycle=[1], locks=["a"]), "init waits for a"),
+        (ev.Queue(0, shelves=[("level 0", [(3, "x")]), ("", [])]), "level 0: sh; ready: nobody"),
+        (ev.Abort(0, task=1, reason="too late", job=2), "job 2; too late"),
+        (ev.Release(0, task=1, job=2, deadline=5_000), "job 2, due 5 us"),
+        (ev.Complete(0, 0, 1, job=2), "job 2"),
         (ev.End(0, reason="all tasks are done"), "all tasks are done"),
     ],
 )  # fmt: skip
 def test_events_in_words(event, said):
-    assert details(event, {1: "init"}) == said
+    assert details(event, {1: "init", 3: "sh"}.__getitem__) == said
+
+
+def test_every_kind_of_event_can_be_said():
+    for kind in ev.KINDS:
+        assert details(kind(0, reason="why"), str).endswith("why")

@@ -13,6 +13,7 @@ import asyncio
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -23,11 +24,14 @@ from llmos.errors import LlmosError
 from llmos.scenario.machine import MachineSpec
 from llmos.tui.chart import fitting_cell_ns, nice, paint_chart, wanted_rows
 from llmos.tui.dialogs import GoTo, Help
-from llmos.tui.eventlog import paint_head, paint_log, paint_status
+from llmos.tui.eventlog import paint_log
+from llmos.tui.keys import KEYS
 from llmos.tui.palette import GROUND
 from llmos.tui.panes import Board, Pane, Wishes
+from llmos.tui.side import following, paint_side, wanted_lines
 from llmos.tui.source import LiveRun, SavedLog, Source
-from llmos.tui.table import paint_ready, paint_tasks
+from llmos.tui.status import paint_head, paint_status
+from llmos.tui.table import paint_tasks
 from llmos.tui.timeline import Timeline
 from llmos.tui.view import View
 from llmos.tui.words import clean, exact, parse_time
@@ -49,7 +53,9 @@ def run_tui(source: str | Path | MachineSpec, *, title: str = "") -> int:
             "the terminal UI needs a terminal to draw on",
             hint="without one, use: llmos run FILE, or llmos log FILE",
         )
-    events: Source = LiveRun(source) if isinstance(source, MachineSpec) else SavedLog(source)
+    events: Source = (
+        LiveRun(replace(source, shows_queues=True)) if isinstance(source, MachineSpec) else SavedLog(source)
+    )
     try:
         app = TuiApp(events, title=title)
         app.run()
@@ -64,23 +70,7 @@ class TuiApp(App[None]):
     TITLE = "llmos"
     ENABLE_COMMAND_PALETTE = False
     CSS = f"Screen {{ background: {GROUND}; overflow: hidden; }}"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "run_or_pause", "run or pause"),
-        Binding("right,full_stop", "step", "step to the next event"),
-        Binding("left,comma", "step_back", "step back"),
-        Binding("n", "next_switch", "run to the next switch"),
-        Binding("N", "next_preemption", "run to the next preemption"),
-        Binding("g", "go_to", "go to a time"),
-        Binding("home", "go_home", "go to the beginning"),
-        Binding("end", "go_end", "go to the end"),
-        Binding("plus,equals_sign", "speed(1)", "faster"),
-        Binding("minus", "speed(-1)", "slower"),
-        Binding("right_square_bracket", "zoom(1)", "zoom in"),
-        Binding("left_square_bracket", "zoom(-1)", "zoom out"),
-        Binding("t", "living_only", "hide or show terminated tasks"),
-        Binding("question_mark", "help", "help"),
-        Binding("q,ctrl+c", "quit", "quit", priority=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding(key.bound, key.action, key.what) for key in KEYS]
 
     def __init__(self, source: Source, *, title: str = "") -> None:
         super().__init__()
@@ -94,7 +84,7 @@ class TuiApp(App[None]):
             Pane("head", paint_head, can_focus=False),
             Pane("tasks", paint_tasks),
             Pane("chart", paint_chart),
-            Pane("ready", paint_ready),
+            Pane("side", paint_side),
             Pane("log", paint_log, newest_last=True),
             Pane("status", paint_status, can_focus=False),
         ]
@@ -119,8 +109,7 @@ class TuiApp(App[None]):
 
     def _wishes(self) -> Wishes:
         tracks = self.timeline.tracks
-        worlds = len({track.is_core for track in tracks.tracks.values()})
-        return Wishes(chart=wanted_rows(tracks), tasks=len(tracks.names), worlds=worlds)
+        return Wishes(chart=wanted_rows(tracks), tasks=len(tracks.names), side=wanted_lines(tracks))
 
     # --- every frame --------------------------------------------------------------------------------
 
@@ -279,6 +268,12 @@ class TuiApp(App[None]):
     def action_living_only(self) -> None:
         """Leave terminated tasks out of the table, or show them again."""
         self.view.living_only = not self.view.living_only
+        self.paint()
+
+    def action_turn(self) -> None:
+        """Show the next view of the pane that has several."""
+        self.view.side = following(self.view.side)
+        next(pane for pane in self.panes if pane.id == "side").action_follow()
         self.paint()
 
     def action_help(self) -> None:

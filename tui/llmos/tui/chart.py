@@ -62,7 +62,9 @@ def paint_chart(view: View, width: int, height: int, offset: int | None) -> tupl
     cursor = min(-(-t // cell) - start, room - 1)
     all_rows = rows_of(tracks)
     rows = max(height - 2, 0)
-    offset = window(offset, 0, len(all_rows), rows)
+    here = timeline.event.cpu if timeline.event else -1
+    follow = next((i for i, (track, _) in enumerate(all_rows) if track.processor.id == here), 0)
+    offset = window(offset, follow, len(all_rows), rows)
     shown = all_rows[offset : offset + rows]
     part = (
         f"rows {offset + 1}–{offset + len(shown)} of {len(all_rows)}   " if len(shown) < len(all_rows) else ""
@@ -75,27 +77,28 @@ def paint_chart(view: View, width: int, height: int, offset: int | None) -> tupl
         parts = (
             _load(view, track, start, cell, cursor)
             if row is None
-            else _run(tracks, tracks.cells(row, start * cell, cell, cursor, t))
+            else _run(tracks, tracks.cells(row, start * cell, cell, cursor, t), start * cell, cell)
         )
-        tail: list[Part] = [("│", palette.CURSOR)]
-        lines.append(line(width, [(label, palette.DIM), *parts, *tail]))
+        mark: Part = ("▸" if track.processor.id == here and track.is_core else " ", palette.CURSOR)
+        lines.append(line(width, [mark, (label, palette.DIM), *parts, ("│", palette.CURSOR)]))
     lines.append(_axis(width, room, start, cell, cursor))
     return padded(lines, width, height), offset
 
 
 def _label(track: Track, row: Row | None, now: int) -> str:
     if row is None:
-        return fit(f" {track.name} {now}/{track.processor.slots}", LABEL)
+        return fit(f"{track.name} {now}/{track.processor.slots}", LABEL - 1)
     if track.is_core:
-        return fit(f" {track.name}", LABEL)
-    return fit(f"  slot {row.slot}", LABEL)
+        return fit(track.name, LABEL - 1)
+    return fit(f" slot {row.slot}", LABEL - 1)
 
 
-def _run(tracks: Tracks, cells: list[Cell]) -> list[Part]:
-    """Write equal cells as one piece, with a name on it."""
+def _run(tracks: Tracks, cells: list[Cell], t: int, cell_ns: int) -> list[Part]:
+    """Write equal cells, from `t` on, as one piece with a name on it."""
     parts: list[Part] = []
     for cell, group in groupby(cells):
         length = sum(1 for _ in group)
+        t += length * cell_ns
         if cell.fill is None:
             parts.append((" " * length, palette.PLAIN))
         elif cell.other is not None:
@@ -103,7 +106,7 @@ def _run(tracks: Tracks, cells: list[Cell]) -> list[Part]:
         elif isinstance(cell.fill, Mode):
             parts.append((_MODES[cell.fill] * length, palette.DIM))
         else:
-            parts.append((_written(tracks, cell.fill, length), _look(tracks, cell.fill)))
+            parts.append((_written(tracks, cell.fill, t - 1, length), _look(tracks, cell.fill)))
     return parts
 
 
@@ -116,8 +119,8 @@ def _mixed(tracks: Tracks, most: int | Mode, second: int) -> Style:
     return Style(color=_look(tracks, second).bgcolor, bgcolor=ground)
 
 
-def _written(tracks: Tracks, pid: int, length: int) -> str:
-    name = clean(tracks.names.get(pid, ""))
+def _written(tracks: Tracks, pid: int, t: int, length: int) -> str:
+    name = clean(tracks.name(pid, t))
     text = name if 0 < len(name) < length and name.isascii() else clean(tracks.marks.get(pid, "?"))
     return fit(text, length)
 
@@ -131,14 +134,14 @@ def _load(view: View, track: Track, start: int, cell: int, cursor: int) -> list[
 
 
 def _axis(width: int, room: int, start: int, cell: int, cursor: int) -> Strip:
-    """The time axis: a mark and its time at round distances."""
+    """The time axis: a mark and its time at round distances, where the cursor leaves room for it."""
     every = nice(12 * cell)
     text = [" "] * (LABEL + room)
     first = -(-start * cell // every) * every
     for at in range(first, (start + room) * cell, every):
         label = f"╵{short(at)}"
         x = LABEL + at // cell - start
-        if x + len(label) <= len(text):
+        if x + len(label) <= len(text) and not x <= LABEL + cursor < x + len(label):
             text[x : x + len(label)] = label
     x = LABEL + cursor
     before, after = "".join(text[:x]), "".join(text[x + 1 :])

@@ -12,29 +12,8 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from llmos.tui.keys import IN_PANES, KEYS, SIGNS
 from llmos.tui.palette import BAR, GROUND, ORANGE, SKY, TEXT
-
-HELP: Final = (
-    ("space", "run or pause"),
-    ("→ or .", "step: let the next event happen"),
-    ("← or ,", "step back: undo the last event, exactly"),
-    ("n", "run to the next switch: another task is dispatched"),
-    ("N", "run to the next preemption"),
-    ("g", "go to a time: 12 ms, 1.5 s, 1200000"),
-    ("home end", "go to the beginning, to the end"),
-    ("+ -", "play faster, slower"),
-    ("[ ]", "let the chart show more time, less time"),
-    ("tab", "go to the next pane; ↑ ↓ and the page keys scroll it"),
-    ("t", "hide terminated tasks, or show them again"),
-    ("esc", "let the pane follow the cursor again"),
-    ("q", "quit"),
-    ("► ◆ ‖ ■", "running, ready, blocked, terminated"),
-    ("▸", "the last event, and its task"),
-    ("· ╎ ╪", "idle, a context switch, other kernel work"),
-    ("▒", "several tasks, or one and idle time, in a cell: zoom in"),
-    ("▁▄█", "how full the engine's batch is"),
-)
-"""Keys and signs, and what they mean."""
 
 _CSS: Final = f"""
 GoTo, Help {{ align: center middle; background: {GROUND} 60%; }}
@@ -90,7 +69,8 @@ class Help(ModalScreen[None]):
         text = Text()
         if self._question:
             text.append(f"{self._question}\n\n", style="bold")
-        for key, what in HELP:
+        keys = [(key.shown, key.what) for key in KEYS]
+        for key, what in (*keys, *IN_PANES, *SIGNS):
             text.append(f"{key:>10}  ", style=f"bold {SKY}")
             text.append(f"{what}\n", style=TEXT)
         text.append("\nesc closes this", style=TEXT)

@@ -35,6 +35,8 @@ DIM: Final = _on(GROUND, FAINT)
 ALARM: Final = _on(GROUND, ORANGE, bold=True)
 CURSOR: Final = _on(GROUND, YELLOW, bold=True)
 
+HEADING: Final = _on(GROUND, SKY)
+
 TITLE: Final = _on(BAR, TEXT, bold=True)
 TITLE_FAINT: Final = _on(BAR, "#9fb0c0")
 TITLE_FOCUS: Final = _on(BAR, YELLOW, bold=True)
@@ -56,6 +58,7 @@ STATES: Final = {
     "running": ("►", _on(GROUND, "#3fd0a6", bold=True)),
     "blocked": ("‖", _on(GROUND, ORANGE)),
     "terminated": ("■", DIM),
+    "zombie": ("□", _on(GROUND, PURPLE)),
 }
 
 KINDS: Final = {
@@ -68,6 +71,12 @@ KINDS: Final = {
     "tick": _on(GROUND, YELLOW),
     "exit": _on(GROUND, PURPLE),
     "first_token": _on(GROUND, YELLOW),
+    "abort": _on(GROUND, VERMILION, bold=True),
+    "deadlock": _on(GROUND, VERMILION, bold=True),
+    "share": _on(GROUND, YELLOW),
+    "signal": _on(GROUND, PURPLE, bold=True),
+    "suspend": _on(GROUND, ORANGE),
+    "migrate": _on(GROUND, SKY, bold=True),
 }
 
 

@@ -22,7 +22,7 @@ from llmos.tui import palette
 from llmos.tui.view import Lines, Painter, View
 
 WIDE: Final = 116
-"""From so many columns on, the ready queue stands beside the table."""
+"""From so many columns on, the queues stand beside the table."""
 
 
 class Pane(Widget):
@@ -56,7 +56,9 @@ class Pane(Widget):
         width, height = self.size
         if not width or not height:
             return
-        lines, self._shown_offset = self._painter(view, width, height, self._offset)
+        # Pages that turn thirty times a second cannot be read: while it plays, a pane stays where it is.
+        offset = self._shown_offset if view.playing and self._offset is None else self._offset
+        lines, self._shown_offset = self._painter(view, width, height, offset)
         if self.screen.focused is self and lines:
             lines[0] = _focused(lines[0])
         old = self._lines
@@ -127,8 +129,7 @@ class Wishes(NamedTuple):
 
     chart: int
     tasks: int
-    worlds: int
-    """1 or 2: with cores, an engine, or both."""
+    side: int
 
 
 class Board(Widget):
@@ -188,20 +189,21 @@ def places(width: int, height: int, wishes: Wishes) -> dict[str, Region]:
     head = 1 if height >= 8 else 0
     status = min(height, 2 if height >= 10 else 1)
     body = height - head - status
-    chart = min(wishes.chart + 2, max(body // 3, 4)) if body >= 8 else 0
     wide = width >= WIDE
-    ready = 1 + wishes.worlds if body >= 14 and not wide else 0
-    rest = body - chart - ready
+    chart = min(wishes.chart + 2, max(body // 3, 4)) if body >= 8 else 0
+    side = 1 + min(wishes.side, max(body // 5 - 1, 1)) if body >= 14 and not wide else 0
+    rest = body - chart - side
     log = rest * 2 // 5 if rest >= 6 else 0
-    tasks = min(rest - log, max(wishes.tasks, 4) + 2) if log else rest
+    wanted = wishes.tasks + wishes.side if wide else wishes.tasks
+    tasks = min(rest - log, max(wanted, 4) + 2) if log else rest
     log = rest - tasks
     if wide:
-        left = width - max(width * 3 // 10, 36) - 1
+        left = width - width * 3 // 8 - 1
         found = _stack(0, left, head, [("tasks", tasks)])
-        found |= _stack(left + 1, width - left - 1, head, [("ready", tasks)])
+        found |= _stack(left + 1, width - left - 1, head, [("side", tasks)])
         found |= _stack(0, width, head + tasks, [("chart", chart), ("log", log)])
     else:
-        found = _stack(0, width, head, [("tasks", tasks), ("chart", chart), ("ready", ready), ("log", log)])
+        found = _stack(0, width, head, [("tasks", tasks), ("chart", chart), ("side", side), ("log", log)])
     found |= _stack(0, width, 0, [("head", head)])
     found |= _stack(0, width, height - status, [("status", status)])
     return found

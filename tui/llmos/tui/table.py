@@ -1,22 +1,22 @@
-"""The process table and the ready queue.
+"""The process table.
 
 - One line per task in the order of arrival; requests show the tokens done of those to do.
-- Columns give way to a narrow terminal, the least telling first.
+- A column is there if the log has something to say in it: nice values, groups, deadlines. Columns give
+  way to a narrow terminal, the least telling first.
+- A zombie is a task that has terminated and whose living parent has not waited for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Final
-
-from rich.style import Style
 
 from llmos.trace.state import State, Status, TaskState
 from llmos.tui import palette
 from llmos.tui.view import Lines, Part, View, chip, fit, line, padded, title_bar, window
-from llmos.tui.words import short
+from llmos.tui.words import called, short
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Column:
 
 def _cpu(task: TaskState, state: State, _more: dict[int, int]) -> str:
     processor = state.processors.get(task.cpu)
-    return "" if task.cpu < 0 else processor.name if processor and processor.name else str(task.cpu)
+    return "" if task.cpu < 0 else called(processor) if processor else str(task.cpu)
 
 
 def _turnaround(task: TaskState, state: State, _more: dict[int, int]) -> str:
@@ -46,30 +46,42 @@ def _tokens(task: TaskState, _state: State, more: dict[int, int]) -> str:
     return f"{done}/{task.prompt + task.output - 1}"
 
 
+def _due(task: TaskState, state: State, _more: dict[int, int]) -> str:
+    job = task.jobs[-1] if task.jobs else None
+    open_until = job.deadline_ns if job else task.deadline_ns
+    over = task.finish_ns if job is None else job.finish_ns
+    return "" if open_until is None or over is not None else short(open_until - state.now)
+
+
 COLUMNS: Final = (
-    Column("pid", 4, 5, lambda t, _s, _m: str(t.pid)),
+    Column("pid", 4, 4, lambda t, _s, _m: str(t.pid)),
     Column("name", 10, 0, lambda t, _s, _m: t.name, right=False),
-    Column("state", 12, 1, lambda t, _s, _m: t.status, right=False),
-    Column("kind", 7, 9, lambda t, _s, _m: t.world, right=False),
-    Column("cpu", 6, 4, _cpu, right=False),
-    Column("prio", 4, 8, lambda t, _s, _m: str(t.priority)),
-    Column("waited", 8, 6, lambda t, _s, _m: short(t.waiting_ns)),
-    Column("cpu time", 8, 3, lambda t, _s, _m: short(t.cpu_ns)),
-    Column("turnaround", 10, 7, _turnaround),
+    Column("state", 12, 1, lambda t, s, _m: _status(t, s), right=False),
+    Column("kind", 7, 14, lambda t, _s, _m: t.world, right=False),
+    Column("cpu", 6, 3, _cpu, right=False),
+    Column("prio", 4, 6, lambda t, _s, _m: str(t.priority)),
+    Column("nice", 4, 5, lambda t, _s, _m: str(t.nice)),
+    Column("tickets", 7, 12, lambda t, _s, _m: str(t.tickets)),
+    Column("group", 8, 8, lambda t, _s, _m: t.group, right=False),
+    Column("due", 9, 7, _due),
+    Column("missed", 6, 9, lambda t, _s, _m: str(t.deadline_misses or "")),
+    Column("waited", 8, 11, lambda t, _s, _m: short(t.waiting_ns)),
+    Column("cpu time", 8, 10, lambda t, _s, _m: short(t.cpu_ns)),
+    Column("turnaround", 10, 13, _turnaround),
     Column("tokens", 9, 2, _tokens),
 )
+_OPTIONAL: Final = {"kind", "prio", "nice", "tickets", "group", "due", "missed", "tokens"}
+"""Columns that are there if `Tracks.facts` names them."""
+_GONE: Final = str(Status.TERMINATED)
 _MARK = 4
 """The sign of the current event and the task's mark."""
 _REASON = 16
 """Less room than that is not worth a reason."""
 
 
-def columns(state: State, width: int) -> list[Column]:
-    """Return the columns that fit into `width`, in their order."""
-    worlds = {processor.is_core for processor in state.processors.values()}
-    unwanted = {"kind"} if len(worlds) < 2 else set()
-    unwanted |= set() if False in worlds else {"tokens"}
-    wanted = [column for column in COLUMNS if column.name not in unwanted]
+def columns(facts: Collection[str], width: int) -> list[Column]:
+    """Return the columns that have something to say and fit into `width`, in their order."""
+    wanted = [column for column in COLUMNS if column.name not in _OPTIONAL or column.name in facts]
     left = width - _MARK
     chosen = []
     for column in sorted(wanted, key=lambda c: c.rank):
@@ -83,11 +95,11 @@ def columns(state: State, width: int) -> list[Column]:
 def paint_tasks(view: View, width: int, height: int, offset: int | None) -> tuple[Lines, int]:
     """Paint the process table."""
     timeline, state = view.timeline, view.timeline.state
-    chosen = columns(state, width)
+    chosen = columns(timeline.tracks.facts, width)
     rest = width - _MARK - sum(column.width + 1 for column in chosen)
     current = timeline.event.task if timeline.event else -1
     rows = height - 2
-    tasks = [t for t in state.tasks.values() if not (view.living_only and t.status is Status.TERMINATED)]
+    tasks = [t for t in state.tasks.values() if not view.living_only or _status(t, state) != _GONE]
     follow = next((i for i, task in enumerate(tasks) if task.pid == current), 0)
     offset = window(offset, follow, len(tasks), rows)
     head = " " * _MARK + "".join(fit(c.name, c.width, right=c.right) + " " for c in chosen)
@@ -109,11 +121,20 @@ def paint_tasks(view: View, width: int, height: int, offset: int | None) -> tupl
 
 def _field(column: Column, task: TaskState, state: State, more: dict[int, int]) -> list[Part]:
     if column.name == "state":
-        sign, style = palette.STATES[task.status]
-        return [(f"{sign} " + fit(task.status, column.width - 2) + " ", style)]
-    gone = task.status is Status.TERMINATED
+        status = _status(task, state)
+        sign, style = palette.STATES[status]
+        return [(f"{sign} " + fit(status, column.width - 2) + " ", style)]
+    gone = task.status is Status.TERMINATED or (column.name == "cpu" and task.status is not Status.RUNNING)
     style = palette.DIM if gone else palette.STRONG if column.name == "name" else palette.PLAIN
     return [(fit(column.show(task, state, more), column.width, right=column.right) + " ", style)]
+
+
+def _status(task: TaskState, state: State) -> str:
+    """Return the task's state, in which a terminated one may be a zombie."""
+    if task.status is Status.TERMINATED and not task.reaped:
+        parent = state.tasks.get(task.parent)
+        return "zombie" if parent and parent.status is not Status.TERMINATED else _GONE
+    return task.status
 
 
 def _why(task: TaskState) -> str:
@@ -123,69 +144,7 @@ def _why(task: TaskState) -> str:
 
 
 def _counts(state: State) -> str:
-    counts = dict.fromkeys(Status, 0)
-    for task in state.tasks.values():
-        counts[task.status] += 1
+    counts = Counter(dict.fromkeys(palette.STATES, 0))  # in this order
+    counts.update(_status(task, state) for task in state.tasks.values())
     named = [f"{n} {status}" for status, n in counts.items() if n]
     return " · ".join([str(len(state.tasks)), *named])
-
-
-# --- the ready queue ----------------------------------------------------------------------------------
-
-
-def paint_ready(view: View, width: int, height: int, offset: int | None) -> tuple[Lines, int]:
-    """Paint the ready tasks as they became ready: a list, or one line for each world where it is low."""
-    state = view.timeline.state
-    bar = title_bar(width, "READY", f"{len(state.ready)}   as they became ready")
-    if height < 5:
-        return padded([bar, *_queues(view, width)], width, height), 0
-    rows = height - 1
-    offset = window(offset, 0, len(state.ready), rows)
-    lines = [bar]
-    for task in islice(state.ready.values(), offset, offset + rows):
-        name = fit(task.name, 9)
-        since = fit(f"for {short(state.now - task.since_ns)}", 12)
-        lines.append(
-            line(
-                width,
-                [
-                    (" ", palette.PLAIN),
-                    chip(view.timeline, task.pid),
-                    (f" {name} ", palette.STRONG),
-                    (f"{since} ", palette.PLAIN),
-                    (fit(task.reason, max(width - 28, 0)), palette.DIM),
-                ],
-            )
-        )
-    if not state.ready:
-        lines.append(line(width, [(" nobody waits for a processor", palette.DIM)]))
-    return padded(lines, width, height), offset
-
-
-def _queues(view: View, width: int) -> Lines:
-    """One line for each world: those who wait, side by side."""
-    state = view.timeline.state
-    worlds = {"process": "cores", "request": "engine"}
-    kinds = {p.is_core for p in state.processors.values()}
-    lines = []
-    for world, name in worlds.items():
-        if (world == "process") not in kinds:
-            continue
-        parts: list[Part] = [(f" {name:7}", palette.DIM)]
-        waiting = (task for task in state.ready.values() if task.world == world)
-        for task in islice(waiting, width // 6 + 1):
-            parts += _queued(view, task)
-        if len(parts) == 1:
-            parts.append(("nobody waits", palette.DIM))
-        lines.append(line(width, parts))
-    return lines
-
-
-def _queued(view: View, task: TaskState) -> list[Part]:
-    plain: Style = palette.PLAIN
-    since = short(view.timeline.t - task.since_ns)
-    return [
-        chip(view.timeline, task.pid),
-        (f" {fit(task.name, min(len(task.name), 10))} ", plain),
-        (f"{since}  ", palette.DIM),
-    ]

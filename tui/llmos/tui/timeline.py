@@ -3,6 +3,7 @@
 - `state` is always the fold of the first `k` events, with time accounted up to `t`. How the cursor got
   there makes no difference: stepping back and forth gives the very same state.
 - `t` is at least the time of event `k` and before that of event `k + 1`: time also passes between events.
+- A step goes over whole events: what `Queue` events draw belongs to the event before them.
 - Events may still be added at the end while the cursor moves (a live run).
 - Going back loads the nearest checkpoint, a pickled state, and folds on from there. Checkpoints are
   so far apart that they take at most `BYTES_PER_EVENT` each event, however many tasks there are; one
@@ -41,6 +42,8 @@ class Timeline:
         self.k = 0
         """How many events have happened."""
         self.state = State()
+        self.steps: list[int] = []
+        """The indexes of the events that a step goes over: all but drawings of queues."""
         self._times: list[int] = []
         """When each event happens; never decreasing, whatever the log says."""
         self._switches: list[int] = []
@@ -66,6 +69,8 @@ class Timeline:
                 self._checkpoints.append((k + 1, _freeze(self._head)))
 
     def _index(self, k: int, event: ev.Event) -> None:
+        if not isinstance(event, ev.Queue):
+            self.steps.append(k)
         if isinstance(event, ev.Dispatch):
             if self._last.get(event.cpu) != event.task:
                 self._switches.append(k)
@@ -91,9 +96,14 @@ class Timeline:
         return self._times[-1] if self._times else 0
 
     @property
+    def number(self) -> int:
+        """How many steps lead here."""
+        return bisect_left(self.steps, self.k)
+
+    @property
     def event(self) -> ev.Event | None:
         """The event that happened last."""
-        return self.events[self.k - 1] if self.k else None
+        return self.events[self.steps[self.number - 1]] if self.number else None
 
     @property
     def complete(self) -> bool:
@@ -106,11 +116,19 @@ class Timeline:
 
     def next_switch(self, k: int) -> int | None:
         """Return the position after the next dispatch behind `k` that switches to another task."""
-        return _after(self._switches, k)
+        return self._behind(_after(self._switches, k))
 
     def next_preemption(self, k: int) -> int | None:
         """Return the position after the next preemption behind `k`; None if there is none so far."""
-        return _after(self._preemptions, k)
+        return self._behind(_after(self._preemptions, k))
+
+    def _behind(self, k: int | None) -> int | None:
+        """Return position `k`, or the one behind the drawings that follow there."""
+        return None if k is None else self._position(bisect_left(self.steps, k))
+
+    def _position(self, number: int) -> int:
+        """Return the position after so many steps."""
+        return self.steps[number] if 0 <= number < len(self.steps) else len(self.events)
 
     # --- moving -------------------------------------------------------------------------------------
 
@@ -121,11 +139,12 @@ class Timeline:
 
     def step(self) -> None:
         """Let the next event happen."""
-        self.seek(self.k + 1)
+        self.seek(self._position(self.number + 1))
 
     def back(self) -> None:
         """Undo the last event; between two events, go back to the first of them."""
-        self.seek(self.k if self.t > self.time_of(self.k) else self.k - 1)
+        between = self.t > self.time_of(self.k)
+        self.seek(self.k if between else self._position(max(self.number - 1, 0)))
 
     def at_time(self, t: int) -> None:
         """Move to time `t` (ns), after all that happens then; t is brought into 0 .. the last event's."""

@@ -4,6 +4,8 @@
   left of that time, so that rewinding needs no other fold.
 - A piece is a stay of a task in a row, from its dispatch until it leaves; the kernel's work (`overhead`)
   lies on top of it and takes its time.
+- It also notes what kinds of facts the log has at all: which columns, how many shelves and shared things
+  are worth room on a screen, so that panes do not change their size while the cursor moves.
 - `cells` answers what fills each cell of a row when a cell stands for so many nanoseconds. It looks at
   the first `LOOK` pieces of a cell, so that a drawing costs the same however long the log is.
 """
@@ -17,6 +19,7 @@ from typing import Final, NamedTuple
 
 from llmos.trace import events as ev
 from llmos.trace.state import Mode
+from llmos.tui.words import called
 
 LOOK: Final = 12
 COLOURS: Final = 7
@@ -72,7 +75,7 @@ class Track:
     @property
     def name(self) -> str:
         """What to call it."""
-        return self.processor.name or f"{self.processor.kind}{self.processor.id}"
+        return called(self.processor)
 
 
 class Cell(NamedTuple):
@@ -89,6 +92,14 @@ class Tracks:
     def __init__(self) -> None:
         self.tracks: dict[int, Track] = {}
         self.names: dict[int, str] = {}
+        """What each task was called when it arrived."""
+        self.renamed: dict[int, list[tuple[int, str]]] = {}
+        """(since when, what it is called) of those that became other programs."""
+        self.facts: set[str] = set()
+        """Which facts about tasks, beyond those that all have, the log tells: "nice", "group" ..."""
+        self.shelves: dict[int, int] = {}
+        """The most shelves that each ready queue has had, by processor."""
+        self.shared: set[str] = set()
         self.marks: dict[int, str] = {}
         """One letter for each task; no two living ones have the same while there are any left."""
         self.colours: dict[int, int] = {}
@@ -98,25 +109,58 @@ class Tracks:
         self._over: set[int] = set()
 
     def apply(self, event: ev.Event) -> None:
-        """Note what `event` says about places."""
-        if isinstance(event, ev.Run):
-            self.tracks = {p.id: Track(p, [Row(p.id, 0)]) for p in event.processors}
-            return
-        if isinstance(event, ev.Arrive):
-            self._name(event)
-        elif isinstance(event, ev.Exit):
-            self._forget(event.task)
+        """Note what `event` says about tasks, places and what else there is."""
+        match event:
+            case ev.Run():
+                self.tracks = {p.id: Track(p, [Row(p.id, 0)]) for p in event.processors}
+                engines = {track.is_core for track in self.tracks.values()}
+                self.facts |= ({"tokens"} if False in engines else set()) | (
+                    {"kind"} if len(engines) > 1 else set()
+                )
+            case ev.Arrive():
+                self._name(event)
+                self._note(prio=event.priority, nice=event.nice, group=event.group)
+                self._note(tickets=event.tickets != 1, due=event.deadline >= 0)
+            case ev.Exec():
+                self.renamed.setdefault(event.task, []).append((event.t, event.name))
+            case ev.Change():
+                self._note(prio=event.priority, nice=event.nice)
+            case ev.Release():
+                self._note(due=True)
+            case ev.Miss():
+                self._note(missed=True)
+            case ev.Queue():
+                self.shelves[event.cpu] = max(self.shelves.get(event.cpu, 0), len(event.shelves), 1)
+            case ev.Share():
+                self.shared.add(event.name)
+            case ev.Exit():
+                self._forget(event.task)
         track = self.tracks.get(event.cpu)
-        if track is None:
-            return
-        if isinstance(event, ev.Dispatch):
-            self._enter(track, event)
-        elif isinstance(event, ev.Preempt | ev.Yield | ev.Block | ev.Exit):
-            self._leave(track, event.task, event.t)
-        elif isinstance(event, ev.Renew):
-            _work(track, event.t, event.decision_ns, Mode.KERNEL)
-        elif isinstance(event, ev.Syscall | ev.Interrupt):
-            _work(track, event.t, event.cost_ns, Mode.KERNEL)
+        if track is not None:
+            self._place(track, event)
+
+    def _note(self, **facts: object) -> None:
+        self.facts.update(name for name, fact in facts.items() if fact)
+
+    def _place(self, track: Track, event: ev.Event) -> None:
+        """Note who is where, and what the kernel does there."""
+        match event:
+            case ev.Dispatch():
+                self._enter(track, event)
+            case ev.Preempt() | ev.Yield() | ev.Block() | ev.Exit() | ev.Abort():
+                self._leave(track, event.task, event.t)
+            case ev.Renew():
+                _work(track, event.t, event.decision_ns, Mode.KERNEL)
+            case ev.Syscall() | ev.Interrupt():
+                _work(track, event.t, event.cost_ns, Mode.KERNEL)
+
+    def name(self, pid: int, t: int) -> str:
+        """Return what a task was called at `t`."""
+        name = self.names.get(pid, str(pid))
+        if pid in self.renamed:
+            earlier = [new for since, new in self.renamed[pid] if since <= t]
+            name = earlier[-1] if earlier else name
+        return name
 
     def _name(self, event: ev.Arrive) -> None:
         """Give a task its mark, a letter of its name if one of them is left, and its colour."""

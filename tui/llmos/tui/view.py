@@ -29,6 +29,8 @@ class View:
     playing: bool = False
     living_only: bool = False
     """Whether the table leaves out tasks that have terminated."""
+    side: str = "queues"
+    """Which view the pane with several of them shows."""
     speed_ns: int = 1_000_000
     """Simulated nanoseconds per second of real time."""
     cell_ns: int = 1_000_000
@@ -48,8 +50,8 @@ Painter = Callable[[View, int, int, int | None], tuple[Lines, int]]
 
 
 def line(width: int, parts: Iterable[Part], fill: Style = palette.PLAIN) -> Strip:
-    """Join `parts` and cut or fill them up to `width` cells."""
-    segments = [Segment(text, style) for text, style in parts if text]
+    """Join `parts`, with nothing in them that cannot be printed, and cut or fill up to `width` cells."""
+    segments = [Segment(clean(text), style) for text, style in parts if text]
     return Strip(segments).adjust_cell_length(width, fill)
 
 
@@ -62,18 +64,16 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
     return " " * (width - size) + text if right else text + " " * (width - size)
 
 
-def title_bar(width: int, title: str, more: str = "", alarm: str = "") -> Strip:
+def title_bar(width: int, title: str, more: str = "") -> Strip:
     """The line above a pane."""
-    parts = [(f" {title} ", palette.TITLE), (f" {clean(more)}", palette.TITLE_FAINT)]
-    if alarm:
-        parts.append((f"  {clean(alarm)}", palette.TITLE_ALARM))
+    parts = [(f" {title} ", palette.TITLE), (f" {more}", palette.TITLE_FAINT)]
     return line(width, parts, palette.TITLE)
 
 
 def chip(timeline: Timeline, pid: int) -> Part:
     """The mark of a task in its colour: the legend of the chart."""
     tracks = timeline.tracks
-    return f" {clean(tracks.marks.get(pid, '?'))} ", palette.of_task(tracks.colours.get(pid, 0))
+    return f" {tracks.marks.get(pid, '?')} ", palette.of_task(tracks.colours.get(pid, 0))
 
 
 def padded(lines: Lines, width: int, height: int) -> Lines:

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
 
 from llmos.scenario.units import LONGEST_NS, duration_ns
 from llmos.trace import events as ev
@@ -51,18 +51,49 @@ def clean(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "·" for c in text)
 
 
-def details(event: ev.Event, names: Mapping[int, str]) -> str:
-    """Say what an event carries besides time, place and task, its reason last."""
-    return "; ".join(part for part in (_arguments(event, names), event.reason) if part)
+class Named(Protocol):
+    """A processor, as the log's first line or the state has it."""
+
+    id: int
+    kind: str
+    name: str
 
 
-def _arguments(event: ev.Event, names: Mapping[int, str]) -> str:
+def called(processor: Named) -> str:
+    """Return what to call a processor."""
+    return processor.name or f"{processor.kind}{processor.id}"
+
+
+def cycle(event: ev.Deadlock, name: Callable[[int], str]) -> str:
+    """Say who waits for what in a deadlock."""
+    pairs = zip(event.cycle, event.locks, strict=False)  # a forged log may have more of one
+    return ", ".join(f"{name(pid)} waits for {lock}" for pid, lock in pairs)
+
+
+def amount(kind: str, level: int) -> str:
+    """Say how much there is of something shared: bytes in a pipe, messages in a mailbox."""
+    match kind:
+        case "pipe":
+            return f"{level:,} bytes"
+        case "mailbox":
+            return f"{level:,} message{'' if level == 1 else 's'}"
+        case "semaphore":
+            return f"value {level:,}"
+    return ""
+
+
+def details(event: ev.Event, name: Callable[[int], str]) -> str:
+    """Say what an event carries besides time, place and task, its reason last; `name` knows the tasks."""
+    return "; ".join(dict.fromkeys(part for part in (_arguments(event, name), event.reason) if part))
+
+
+def _arguments(event: ev.Event, name: Callable[[int], str]) -> str:
     match event:
         case ev.Arrive(world="request"):
             return f"prompt {event.prompt}, output {event.output} tokens"
         case ev.Arrive(parent=parent) if parent >= 0:
-            return f"child of {names.get(parent, parent)}"
-        case ev.Block(on=on) if on not in event.reason:
+            return f"child of {name(parent)}"
+        case ev.Block(on=on) | ev.Suspend(on=on) if on not in event.reason:
             return f"on {on}"
         case ev.Syscall(name=what) | ev.Interrupt(irq=what):
             return f"{what}, {short(event.cost_ns)}" if event.cost_ns else what
@@ -72,12 +103,48 @@ def _arguments(event: ev.Event, names: Mapping[int, str]) -> str:
             return event.device
         case ev.Release():
             return f"job {event.job}, due {short(event.deadline)}"
-        case ev.Complete(job=job) | ev.Miss(job=job) if job:
+        case ev.Complete(job=job) | ev.Miss(job=job) | ev.Abort(job=job) if job:
             return f"job {job}"
         case ev.Iterate():
             return _iterations(event)
         case _:
+            return _between_tasks(event, name)
+
+
+def _between_tasks(event: ev.Event, name: Callable[[int], str]) -> str:
+    match event:
+        case ev.Exec():
+            return f"becomes {event.name}"
+        case ev.Change():
+            return f"priority {event.priority}, nice {event.nice}"
+        case ev.Signal():
+            return event.signal
+        case ev.Migrate():
+            return f"from cpu {event.origin}"
+        case ev.Warm(evicted=evicted) if evicted:
+            return f"drives out {_listed(evicted, name)}"
+        case ev.Share():
+            return _use(event, name)
+        case ev.Deadlock():
+            return cycle(event, name)
+        case ev.Queue():
+            return "; ".join(
+                f"{heading or 'ready'}: {_listed((pid for pid, _ in entries), name) or 'nobody'}"
+                for heading, entries in event.shelves
+            )
+        case _:
             return ""
+
+
+def _use(event: ev.Share, name: Callable[[int], str]) -> str:
+    """Say how something shared is after it was used."""
+    has_it = f"{name(event.holder)} has it" if event.holder >= 0 else amount(event.what, event.level)
+    waiting = f"{_listed(event.waiters, name)} waiting" if event.waiters else ""
+    return ", ".join(part for part in (f"{event.what} {event.name}".strip(), has_it, waiting) if part)
+
+
+def _listed(pids: Iterable[int], name: Callable[[int], str]) -> str:
+    return " ".join(name(pid) for pid in pids)
 
 
 def _iterations(event: ev.Iterate) -> str:

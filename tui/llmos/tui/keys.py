@@ -1,0 +1,65 @@
+"""The keys: what each is bound to, what it is called on the screen, and what it does.
+
+- The bindings, the help and the line of keys at the bottom are all made from this one table.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Key(NamedTuple):
+    """Keys that do the same; `brief` is what the bottom line says, in this order, while there is room."""
+
+    bound: str
+    """As textual calls them."""
+    action: str
+    shown: str
+    what: str
+    brief: str = ""
+
+
+KEYS: Final = (
+    Key("space", "run_or_pause", "space", "run or pause", "run"),
+    Key("left,comma", "step_back", "← or ,", "step back: undo the last event, exactly"),
+    Key("right,full_stop", "step", "→ or .", "step: let the next event happen", "step"),
+    Key("n", "next_switch", "n", "run to the next switch: another task is dispatched", "switch"),
+    Key("N", "next_preemption", "N", "run to the next preemption", "preempt"),
+    Key("g", "go_to", "g", "go to a time: 12 ms, 1.5 s, 1200000", "time"),
+    Key("plus,equals_sign", "speed(1)", "+", "play faster"),
+    Key("minus", "speed(-1)", "-", "play slower", "speed"),
+    Key("question_mark", "help", "?", "this help", "help"),
+    Key("q,ctrl+c", "quit", "q", "quit", "quit"),
+    Key("v", "turn", "v", "show queues, what is shared, or cores", "view"),
+    Key("left_square_bracket", "zoom(-1)", "[", "zoom out: the chart shows more time"),
+    Key("right_square_bracket", "zoom(1)", "]", "zoom in: the chart shows less time", "zoom"),
+    Key("home", "go_home", "home", "go to the beginning", "first"),
+    Key("end", "go_end", "end", "go to the end", "last"),
+    Key("t", "living_only", "t", "hide terminated tasks, or show them again"),
+)
+"""Two in a row without and with a `brief` are a pair."""
+
+IN_PANES: Final = (
+    ("tab", "go to the next pane; ↑ ↓ and the page keys scroll it"),
+    ("esc", "let the pane follow the cursor again"),
+)
+
+SIGNS: Final = (
+    ("► ◆ ‖ ■ □", "running, ready, blocked, terminated, zombie"),
+    ("▸", "the last event, its task and its processor"),
+    ("· ╎ ╪", "idle, a context switch, other kernel work"),
+    ("▒", "several tasks, or one and idle time, in a cell: zoom in"),
+    ("▁▄█", "how full the engine's batch is"),
+)
+"""What else is on the screen."""
+
+
+def bottom_line() -> list[tuple[str, str]]:
+    """Return what the bottom line says: (keys, what they do), the most wanted first."""
+    said, first = [], ""
+    for key in KEYS:
+        name = key.shown.split()[0]
+        if key.brief:
+            said.append((f"{first} {name}".strip(), key.brief))
+        first = "" if key.brief else name
+    return said

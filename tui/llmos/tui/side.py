@@ -1,0 +1,49 @@
+"""The pane with several views: the ready queues, what is shared, the processors. A key turns it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmos.tui import palette
+from llmos.tui.processors import paint_processors
+from llmos.tui.queues import paint_queues
+from llmos.tui.shared import lasting, paint_shared
+from llmos.tui.tracks import Tracks
+from llmos.tui.view import Lines, Painter, Part, View, line, padded
+
+VIEWS: Final[dict[str, Painter]] = {
+    "queues": paint_queues,
+    "shared": paint_shared,
+    "cores": paint_processors,
+}
+
+
+def following(name: str) -> str:
+    """Return the view that comes after the one called `name`."""
+    names = list(VIEWS)
+    return names[(names.index(name) + 1) % len(names)]
+
+
+def wanted_lines(tracks: Tracks) -> int:
+    """Return how many lines the views would like to have at least."""
+    queues = sum(tracks.shelves.values()) or len({track.is_core for track in tracks.tracks.values()})
+    return max(queues, len(tracks.shared), len(tracks.tracks) + 1)
+
+
+def paint_side(view: View, width: int, height: int, offset: int | None) -> tuple[Lines, int]:
+    """Paint the title with the names of all views, and the one that is chosen."""
+    state = view.timeline.state
+    parts: list[Part] = [(" ", palette.TITLE)]
+    for name in VIEWS:
+        chosen = name == view.side
+        parts.append(
+            (f"{name.upper() if chosen else name} ", palette.TITLE if chosen else palette.TITLE_FAINT)
+        )
+    parts.append(("v", palette.KEY))
+    if lasting(state):
+        parts.append(("  DEADLOCK", palette.TITLE_ALARM))
+    elif view.side == "queues":
+        order = "" if state.queues else ", oldest first"
+        parts.append((f"  {len(state.ready)} ready{order}", palette.TITLE_FAINT))
+    lines, offset = VIEWS[view.side](view, width, height - 1, offset)
+    return padded([line(width, parts, palette.TITLE), *lines], width, height), offset
