@@ -1,6 +1,7 @@
 """Process states: what the OSTEP homework answers, and what must add up."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from llmos.exercise.work import away, bursts
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 CASES = json.loads((ORACLES / "ostep_process_states_io.json").read_text())["cases"]
+
 
 def steps(instructions, io):
     """The homework's instructions: I/O takes a tick to issue and one to end, and `io` ticks in between."""
@@ -60,7 +62,7 @@ def test_the_options_are_what_the_answer_goes_by(seed):
     first = pose(io_first=True)
     assert first.data["policy"] == "in_turn io_first=true"
     ticks = first.solve().data["ticks"]
-    for before, after in zip(ticks, ticks[1:], strict=False):
+    for before, after in pairwise(ticks):
         woken = [n for n, s in before["states"].items() if s == "blocked" != after["states"][n]]
         if len(woken) == 1:
             assert after["cpu"] == woken[0]

@@ -35,9 +35,7 @@ STATES: Final = {
 NOT_YET: Final = "-"
 IO_FIRST: Final = "in_turn io_first=true"
 """The policy that lets whoever is back from I/O run at once."""
-KEEPS: Final = (
-    "A process that does I/O keeps the processor meanwhile: nobody else may run until it goes on."
-)
+KEEPS: Final = "A process that does I/O keeps the processor meanwhile: nobody else may run until it goes on."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,7 @@ class Story:
     state: State
     decisions: list[Decision]
     moments: list[Moment]
+    events: list[ev.Event]
 
     @property
     def tasks(self) -> list[TaskState]:
@@ -91,7 +92,7 @@ def tell(toml: str, name: str, scheduler: Choice | None = None) -> Story:
     wrong = check(outcome.state)
     if not outcome.ok or wrong:
         raise RunError(f"the exercise cannot be solved: {outcome.reason}", hint="; ".join(wrong[:1]))
-    return Story(outcome.state, teller.told(), teller.moments)
+    return Story(outcome.state, teller.told(), teller.moments, teller.events)
 
 
 class _Teller:
@@ -101,6 +102,7 @@ class _Teller:
         self.state = State()
         self.decisions: list[Decision] = []
         self.moments: list[Moment] = []
+        self.events: list[ev.Event] = []
         self.open: dict[int, Decision] = {}
         """The last decision on each core, while it lasts."""
         self.fresh: list[Decision] = []
@@ -112,6 +114,7 @@ class _Teller:
                 self.moments.append(self._moment(event.t))
             self.state.apply(event)
             self._hear(event)
+            self.events.append(event)
 
     def _hear(self, event: ev.Event) -> None:
         match event:
@@ -247,19 +250,19 @@ def chart(story: Story) -> list[str]:
             line += "." if pid is None else story.name(pid)[:1]
         rows.append((f"cpu{cpu}" if len(cores) > 1 else "cpu", line))
     rows += [(task.name, "".join(_sign(moment, task.pid) for moment in cells)) for task in story.tasks]
-    return _ruled(rows, len(cells))
+    return ruled(rows, len(cells))
 
 
 def blank(names: Sequence[str], length: int) -> list[str]:
     """The same chart, to be filled in by hand."""
-    return _ruled([(name, "_" * length) for name in ("cpu", *names)], length)
+    return ruled([(name, "_" * length) for name in ("cpu", *names)], length)
 
 
 def _sign(moment: Moment, pid: int) -> str:
     return SIGNS.get(moment.status.get(pid, Status.NEW), " ")
 
 
-def _ruled(rows: Sequence[tuple[str, str]], length: int) -> list[str]:
+def ruled(rows: Sequence[tuple[str, str]], length: int) -> list[str]:
     """The rows below a ruler, in pieces that fit on a page."""
     width = max(len(name) for name, _ in rows) + 1
     lines: list[str] = []
