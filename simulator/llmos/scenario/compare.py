@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 from pathlib import Path
+from statistics import fmean, stdev
 
 from llmos.errors import LlmosError, RunError
 from llmos.scenario.build import Choice, build, policy_of, worlds
@@ -46,10 +47,10 @@ class Estimate:
 def estimate(values: list[float]) -> Estimate:
     """Return the mean of `values` (one per seed, at least one) with its 95 % confidence interval."""
     n = len(values)
-    mean = sum(values) / n
+    mean = fmean(values)
     if n == 1:
         return Estimate(mean, None, n)
-    deviation = sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
+    deviation = stdev(values)  # exact before it is rounded: equal values have none
     return Estimate(mean, _t_95(n - 1) * deviation / sqrt(n), n)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console, RenderableType
+from rich.console import Console, JustifyMethod, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -43,7 +43,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     shown = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
     shown.padding = (0, 2, 0, 0)
     for i, name in enumerate(columns):
-        shown.add_column(name, justify="left" if i < left else "right", header_style="bold", overflow="fold")
+        justify: JustifyMethod = "left" if i < left else "right"
+        shown.add_column(Text(name), justify=justify, header_style="bold", overflow="fold")
     for row in rows:
         shown.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     _show(shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -115,7 +116,10 @@ def report(outcome: Outcome) -> None:
     processes = [t for t in state.tasks.values() if t.world == "process"]
     requests = [t for t in state.tasks.values() if t.world == "request"]
     if processes:
-        _tasks("CPU tasks", PROCESS_COLUMNS, processes, _process_row)
+        blocked = any(task.blocked_ns for task in processes)  # what most runs do not have gets no column
+        moved = any(task.migrations for task in processes)
+        columns = (*PROCESS_COLUMNS, *["blocked"] * blocked, *["moved"] * moved)
+        _tasks("CPU tasks", columns, processes, partial(_process_row, blocked=blocked, moved=moved))
     if requests:
         _tasks("LLM requests", REQUEST_COLUMNS, requests, _request_row)
     _deadlocks(state)
@@ -143,7 +147,7 @@ def _tasks(
     say()
 
 
-def _process_row(task: TaskState) -> list[object]:
+def _process_row(task: TaskState, *, blocked: bool, moved: bool) -> list[object]:
     misses = f" ({task.deadline_misses} missed)" if task.deadline_misses else ""
     return [
         task.name + misses,
@@ -155,6 +159,8 @@ def _process_row(task: TaskState) -> list[object]:
         amount(waiting_ns(task)),
         amount(task.cpu_ns),
         task.preemptions,
+        *[amount(task.blocked_ns)] * blocked,
+        *[task.migrations] * moved,
     ]
 
 
