@@ -254,8 +254,8 @@ def _queueing(problem: Problem) -> str:
         p = problem.peek
         said += (
             f"At {p}, {2 * p}, {3 * p}, ... a core whose queue is empty, even if it is busy, takes the "
-            f"first job{chosen} out of the other core's queue, cpu0 before cpu1; that is after the running jobs have "
-            "gone to the end, if it is the same instant."
+            f"first job{chosen} out of the other core's queue, cpu0 before cpu1; that is after the running "
+            "jobs have gone to the end, if it is the same instant."
         )
     else:
         said += "No job moves to another queue."

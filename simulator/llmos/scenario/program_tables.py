@@ -49,6 +49,15 @@ class ForkStep(Model):
 
     fork: Name = Field(description="The program that they run, one of [programs].")
     count: Count = Field(default=1, description="How many.")
+    name: Name | None = Field(
+        default=None, description="What the child is called, if it is one; left out: its parent and its pid."
+    )
+
+    @model_validator(mode="after")
+    def _one_has_a_name(self) -> ForkStep:
+        if self.name is not None and self.count > 1:
+            raise UnfitError("`name` is that of one child", hint="take `name` or `count` away")
+        return self
 
 
 class WaitStep(Model):

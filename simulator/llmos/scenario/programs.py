@@ -131,7 +131,7 @@ class Programs:
                 case tables.ForkStep():
                     child = self.named(step.fork, (*place, "fork"))
                     ops.update(child.ops)
-                    out.append((step.count, [Fork(child.start)]))
+                    out.append((step.count, [Fork(child.start, step.name or "")]))
                     children += step.count * child.processes
                 case tables.ExecStep():
                     after = self.named(step.exec, (*place, "exec"))
