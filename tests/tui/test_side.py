@@ -1,5 +1,7 @@
 """The pane with several views: the queues as policies draw them, what is shared, the processors."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,9 +10,9 @@ from llmos.trace import events as ev
 from llmos.trace.log import read
 from llmos.trace.state import Mode, Status, fold
 from llmos.tui import palette
-from llmos.tui.processors import paint_processors, shares
-from llmos.tui.queues import paint_queues, shelves
-from llmos.tui.shared import lasting, paint_shared
+from llmos.tui.processors import shares
+from llmos.tui.queues import shelves
+from llmos.tui.shared import lasting
 from llmos.tui.side import VIEWS, following, paint_side, wanted_lines
 from llmos.tui.timeline import Timeline
 from llmos.tui.view import View
@@ -29,8 +31,15 @@ def view_of(events, **more):
     return View(timeline, **more)
 
 
-def lines(painter, view, width=80, height=8, offset=None):
-    return [" ".join(strip.text.split()) for strip in painter(view, width, height, offset)[0]]
+def lines(view, side, width=80, height=8, offset=None):
+    """The title and the lines of the pane that are not empty."""
+    strips, _ = paint_side(replace(view, side=side), width, height, offset)
+    return [text for text in (" ".join(strip.text.split()) for strip in strips) if text]
+
+
+def body(view, side, width=80, height=8, offset=None):
+    """The lines below the title; `height` counts only these."""
+    return lines(view, side, width, height + 1, offset)[1:]
 
 
 # --- queues -------------------------------------------------------------------------------------------
@@ -40,13 +49,13 @@ def test_a_shelf_is_a_heading_and_its_tasks_with_their_figures():
     drawing = [("level 0", [(2, "3 ms left"), (1, "1 ms left")]), ("level 1", [])]
     view = view_of([ev.Run(0, processors=TWO[:1]), *arrivals("A", "B"), ev.Queue(0, 0, shelves=drawing)])
     assert shelves(view.timeline.state) == [("level 0", drawing[0][1], 0), ("level 1", [], 0)]
-    assert lines(paint_queues, view) == ["level 0 B B 3 ms left A A 1 ms left", "level 1 nobody"]
+    assert body(view, "queues") == ["level 0 B B 3 ms left A A 1 ms left", "level 1 nobody"]
 
 
 def test_a_narrow_pane_has_the_heading_above_and_one_task_a_line():
     drawing = [("level 0", [(2, "3 ms left"), (1, "1 ms left")]), ("level 1", [])]
     view = view_of([ev.Run(0, processors=TWO[:1]), *arrivals("A", "B"), ev.Queue(0, 0, shelves=drawing)])
-    text = lines(paint_queues, view, width=24)
+    text = body(view, "queues", width=24)
     assert text == ["level 0", "B B 3 ms left", "A A 1 ms left", "level 1: nobody"]
 
 
@@ -54,14 +63,14 @@ def test_queues_of_several_cores_are_called_by_their_cores():
     header = ev.Run(0, processors=[*TWO, ENGINE])
     drawn = [ev.Queue(0, cpu, shelves=[("", [(cpu + 1, "")])]) for cpu in (0, 1)]
     view = view_of([header, *arrivals("A", "B"), *drawn])
-    assert lines(paint_queues, view)[:3] == ["cpu0 A A", "cpu1 B B", "engine nobody"]
+    assert body(view, "queues")[:3] == ["cpu0 A A", "cpu1 B B", "engine nobody"]
 
 
 def test_without_drawings_the_ready_tasks_are_in_the_order_of_becoming_ready():
     events = [ev.Run(0, processors=TWO[:1]), *arrivals("A", "B"), ev.Dispatch(0, 0, 1), ev.Preempt(7, 0, 1)]
     assert shelves(view_of(events).timeline.state) == [("", [(2, "for 7 ns"), (1, "for 0 ns")], -1)]
     events = [ev.Run(0, processors=TWO[:1])]
-    assert lines(paint_queues, view_of(events)) == ["nobody waits for a processor"]
+    assert body(view_of(events), "queues") == ["nobody waits for a processor"]
 
 
 def test_a_policy_that_draws_nothing_has_a_plain_queue():
@@ -80,23 +89,30 @@ def test_who_came_after_the_last_drawing_is_listed_and_who_left_is_dim():
 
 def style_of(text, view):
     """How `text` looks in the queues."""
-    strips, _ = paint_queues(view, 80, 3, None)
+    strips, _ = paint_side(view, 80, 4, None)
     return next(segment.style for strip in strips for segment in strip if text in segment.text)
 
 
 def test_where_there_is_no_room_for_all_shelves_empty_ones_are_left_out():
     drawing = [(f"level {i}", [(1, "")] if i == 6 else []) for i in range(8)]
     view = view_of([ev.Run(0, processors=TWO[:1]), *arrivals("A"), ev.Queue(0, 0, shelves=drawing)])
-    assert lines(paint_queues, view, height=3) == ["level 6 A A"]
-    assert len(lines(paint_queues, view, height=8)) == 8
+    assert body(view, "queues", height=3) == ["level 6 A A"]
+    assert len(body(view, "queues", height=8)) == 8
+
+
+def test_the_title_says_which_part_is_seen():
+    drawing = [(f"level {i}", [(1, "")]) for i in range(8)]
+    view = view_of([ev.Run(0, processors=TWO[:1]), *arrivals("A"), ev.Queue(0, 0, shelves=drawing)])
+    assert lines(view, "queues", height=4, offset=2)[0].endswith("lines 3–5 of 8")
+    assert "lines" not in lines(view, "queues", height=9)[0]
 
 
 def test_with_many_cores_the_queue_of_the_current_event_is_in_sight():
     many = [ev.Processor(cpu, "core", "cfs", f"cpu{cpu}") for cpu in range(64)]
     drawn = [ev.Queue(0, cpu, shelves=[("", [(1, "vruntime 0 ns")])]) for cpu in range(64)]
     view = view_of([ev.Run(0, processors=many), *arrivals("A"), *drawn, ev.Interrupt(3, 40, irq="timer")])
-    assert lines(paint_queues, view, height=5)[0].startswith("cpu40 ")
-    assert lines(paint_queues, view, height=5, offset=2)[0].startswith("cpu2 ")
+    assert body(view, "queues", height=5)[0].startswith("cpu40 ")
+    assert body(view, "queues", height=5, offset=2)[0].startswith("cpu2 ")
 
 
 @settings(max_examples=40)
@@ -135,7 +151,7 @@ MUTEX = ev.Share(2, 0, 1, "takes it", name="m", what="mutex", holder=1, waiters=
 )  # fmt: skip
 def test_what_is_shared_in_a_line(use, said):
     view = view_of([ev.Run(0, processors=TWO), *arrivals("A", "B", "C"), use])
-    assert lines(paint_shared, view) == [said]
+    assert body(view, "shared") == [said]
 
 
 def test_at_every_event_the_pane_shows_the_shared_things_of_the_fold(shop_log):
@@ -144,7 +160,7 @@ def test_at_every_event_the_pane_shows_the_shared_things_of_the_fold(shop_log):
     for k in range(1, len(events) + 1, 7):
         view.timeline.seek(k)
         state = fold(events[:k])
-        shown = lines(paint_shared, view, width=200, height=20)
+        shown = body(view, "shared", width=200, height=20)
         shown = [line for line in shown if not line.startswith(("DEADLOCK", "no task"))]
         assert [line.split()[:2] for line in shown] == [[s.name, s.kind] for s in state.shared.values()]
         for line, thing in zip(shown, state.shared.values(), strict=True):
@@ -162,8 +178,8 @@ def test_a_deadlock_is_told_as_long_as_it_lasts(shop_log):
     for t in range(0, timeline.end_ns, 1_000_000):
         timeline.at_time(t)
         view = View(timeline, side="shared")
-        told.append(lines(paint_shared, view)[0].startswith("DEADLOCK a wants stock, b wants till"))
-        assert told[-1] == ("DEADLOCK" in lines(paint_side, view)[0])
+        told.append(body(view, "shared")[0].startswith("DEADLOCK a wants stock, b wants till"))
+        assert told[-1] == ("DEADLOCK" in lines(view, view.side)[0])
         assert told[-1] == (events[k].t <= t < killed)
     assert any(told)
     assert lasting(timeline.state) == []
@@ -180,12 +196,12 @@ def test_the_shares_of_a_processor():
     core = view.timeline.state.processors[0]
     assert shares(core) == [0.4, 0.05, 0.15, 0.4]
     assert sum(core.spent_ns[mode] for mode in Mode) == 100
-    text = lines(paint_processors, view)
+    text = body(view, "cores")
     assert text[0] == "user kernel switch idle"
     assert text[1].startswith("cpu0 · 40.0% 5.0% 15.0% 40.0% ████████▓▒▒▒········")
     assert text[2].startswith("engine 0/4 0.0% 0.0% 0.0% 100.0%")
     view.timeline.at_time(50)
-    assert lines(paint_processors, view)[1].startswith("cpu0 A A 20.0%")
+    assert body(view, "cores")[1].startswith("cpu0 A A 20.0%")
 
 
 # --- the pane -----------------------------------------------------------------------------------------
@@ -195,7 +211,7 @@ def test_the_key_goes_round_the_views_and_the_title_names_them_all():
     view = view_of([ev.Run(0, processors=TWO), *arrivals("A", "B")])
     seen = []
     for _ in VIEWS:
-        title = lines(paint_side, view)[0]
+        title = lines(view, view.side)[0]
         assert title.lower().startswith("queues shared cores v")
         seen.append(next(word for word in title.split() if word.isupper()).lower())
         view.side = following(view.side)

@@ -100,6 +100,21 @@ def test_a_crowded_cell_shows_its_beginning(monkeypatch):
     assert tracks.cells(tracks.tracks[0].rows[0], 0, 100, 1, 100) == [Cell(0, 1)]
 
 
+def test_a_job_that_is_given_up_leaves_its_core():
+    header = ev.Run(0, processors=[ev.Processor(0, "core", "edf")])
+    story = [ev.Arrive(0, task=1, name="A"), ev.Release(0, task=1, job=1, deadline=4), ev.Dispatch(0, 0, 1)]
+    tracks, state = folds([header, *story, ev.Abort(4, 0, 1, job=1), ev.End(9)])
+    fills = [cell.fill for cell in tracks.cells(tracks.tracks[0].rows[0], 0, 1, 9, 9)]
+    assert fills == [1] * 4 + [Mode.IDLE] * 5
+    assert state.processors[0].spent_ns[Mode.USER] == 4
+
+
+def test_a_task_has_the_name_of_the_program_that_it_is_at_the_time():
+    tracks, _ = folds([ev.Run(0), ev.Arrive(0, task=1, name="sh"), ev.Exec(5, task=1, name="ls")])
+    assert [tracks.name(1, t) for t in (0, 4, 5, 9)] == ["sh", "sh", "ls", "ls"]
+    assert tracks.name(2, 3) == "2"
+
+
 def test_marks_are_letters_of_the_names_and_differ_while_there_are_any():
     tracks = Tracks()
     for pid, name in enumerate(["editor", "job1", "job2", "exim", "job2"]):

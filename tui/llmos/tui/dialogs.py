@@ -12,7 +12,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from llmos.tui.keys import IN_PANES, KEYS, SIGNS
+from llmos.tui.keys import help_lines
 from llmos.tui.palette import BAR, GROUND, ORANGE, SKY, TEXT
 
 _CSS: Final = f"""
@@ -69,10 +69,9 @@ class Help(ModalScreen[None]):
         text = Text()
         if self._question:
             text.append(f"{self._question}\n\n", style="bold")
-        keys = [(key.shown, key.what) for key in KEYS]
-        for key, what in (*keys, *IN_PANES, *SIGNS):
+        for key, what in help_lines():
             text.append(f"{key:>10}  ", style=f"bold {SKY}")
             text.append(f"{what}\n", style=TEXT)
-        text.append("\nesc closes this", style=TEXT)
+        text.append("esc closes this", style=TEXT)
         with VerticalScroll(id="box"):
             yield Static(text)

@@ -5,17 +5,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 
 class Key(NamedTuple):
-    """Keys that do the same; `brief` is what the bottom line says, in this order, while there is room."""
+    """Keys that do the same.
+
+    `what` is what the help says, and `brief` what the bottom line says, in this order, while there is
+    room. Where one of them is empty, that of the next key speaks for both.
+    """
 
     bound: str
     """As textual calls them."""
     action: str
     shown: str
-    what: str
+    what: str = ""
     brief: str = ""
 
 
@@ -26,18 +31,17 @@ KEYS: Final = (
     Key("n", "next_switch", "n", "run to the next switch: another task is dispatched", "switch"),
     Key("N", "next_preemption", "N", "run to the next preemption", "preempt"),
     Key("g", "go_to", "g", "go to a time: 12 ms, 1.5 s, 1200000", "time"),
-    Key("plus,equals_sign", "speed(1)", "+", "play faster"),
-    Key("minus", "speed(-1)", "-", "play slower", "speed"),
+    Key("plus,equals_sign", "speed(1)", "+", ""),
+    Key("minus", "speed(-1)", "-", "play faster, slower", "speed"),
     Key("question_mark", "help", "?", "this help", "help"),
     Key("q,ctrl+c", "quit", "q", "quit", "quit"),
     Key("v", "turn", "v", "show queues, what is shared, or cores", "view"),
-    Key("left_square_bracket", "zoom(-1)", "[", "zoom out: the chart shows more time"),
-    Key("right_square_bracket", "zoom(1)", "]", "zoom in: the chart shows less time", "zoom"),
-    Key("home", "go_home", "home", "go to the beginning", "first"),
-    Key("end", "go_end", "end", "go to the end", "last"),
+    Key("left_square_bracket", "zoom(-1)", "[", ""),
+    Key("right_square_bracket", "zoom(1)", "]", "let the chart show more time, less time", "zoom"),
+    Key("home", "go_home", "home", "", "first"),
+    Key("end", "go_end", "end", "go to the beginning, to the end", "last"),
     Key("t", "living_only", "t", "hide terminated tasks, or show them again"),
 )
-"""Two in a row without and with a `brief` are a pair."""
 
 IN_PANES: Final = (
     ("tab", "go to the next pane; ↑ ↓ and the page keys scroll it"),
@@ -54,12 +58,20 @@ SIGNS: Final = (
 """What else is on the screen."""
 
 
+def help_lines() -> list[tuple[str, str]]:
+    """Return what the help says: (keys or signs, what they mean)."""
+    return [*_paired((key.shown, key.what) for key in KEYS), *IN_PANES, *SIGNS]
+
+
 def bottom_line() -> list[tuple[str, str]]:
     """Return what the bottom line says: (keys, what they do), the most wanted first."""
+    return _paired((key.shown.split()[0], key.brief) for key in KEYS)
+
+
+def _paired(keys: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     said, first = [], ""
-    for key in KEYS:
-        name = key.shown.split()[0]
-        if key.brief:
-            said.append((f"{first} {name}".strip(), key.brief))
-        first = "" if key.brief else name
+    for key, text in keys:
+        if text:
+            said.append((f"{first} {key}".strip(), text))
+        first = "" if text else key
     return said

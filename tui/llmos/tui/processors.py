@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from rich.style import Style
@@ -12,7 +13,7 @@ from textual.strip import Strip
 
 from llmos.trace.state import Mode, ProcessorState
 from llmos.tui import palette
-from llmos.tui.view import Lines, Part, View, chip, fit, line, window
+from llmos.tui.view import Listing, Part, View, chip, fit, line
 from llmos.tui.words import called
 
 _LOOKS: Final = (
@@ -30,15 +31,16 @@ def shares(processor: ProcessorState) -> list[float]:
     return [processor.spent_ns[mode] / total for mode, _, _ in _LOOKS]
 
 
-def paint_processors(view: View, width: int, height: int, offset: int | None) -> tuple[Lines, int]:
-    """Paint a heading and one line for each processor."""
-    processors = list(view.timeline.state.processors.values())
-    rows = max(height - 1, 0)
-    offset = window(offset, 0, len(processors), rows)
+def list_processors(view: View, width: int, _height: int) -> Listing:
+    """Return a heading and one line for each processor."""
+    processors = view.timeline.state.processors
     head = fit("", 21 if width >= 56 else 13) + "".join(f"{mode:>7}" for mode, _, _ in _LOOKS)
-    lines = [line(width, [(head, palette.DIM)])]
-    lines += [_processor(view, width, processor) for processor in processors[offset : offset + rows]]
-    return lines, offset
+    here = view.timeline.event.cpu if view.timeline.event else -1
+    return Listing(
+        [partial(_processor, view, width, processor) for processor in processors.values()],
+        head=(line(width, [(head, palette.DIM)]),),
+        follow=list(processors).index(here) if here in processors else 0,
+    )
 
 
 def _processor(view: View, width: int, processor: ProcessorState) -> Strip:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice, takewhile
 from typing import Final, NamedTuple
 
@@ -16,7 +17,7 @@ from textual.strip import Strip
 
 from llmos.trace.state import ProcessorState, State, Status
 from llmos.tui import palette
-from llmos.tui.view import Lines, Part, View, chip, fit, line, window
+from llmos.tui.view import Listing, Part, View, chip, fit, line
 from llmos.tui.words import called, short
 
 MOST: Final = 50
@@ -67,16 +68,15 @@ def _plain(state: State, world: str, name: str) -> list[Shelf]:
     return [Shelf(name, [(t.pid, f"for {short(state.now - t.since_ns)}") for t in islice(waiting, MOST)])]
 
 
-def paint_queues(view: View, width: int, height: int, offset: int | None) -> tuple[Lines, int]:
-    """Paint the shelves, entries side by side; where there is no room for all, without the empty ones."""
+def list_queues(view: View, width: int, height: int) -> Listing:
+    """Return the shelves, entries side by side; where there is no room for all, without the empty ones."""
     found = shelves(view.timeline.state)
-    shown = list(_rows(view, found, width))
-    if len(shown) > height:
-        shown = list(_rows(view, [shelf for shelf in found if shelf.entries] or found, width))
+    rows = list(_rows(view, found, width))
+    if len(rows) > height:
+        rows = list(_rows(view, [shelf for shelf in found if shelf.entries] or found, width))
     here = view.timeline.event.cpu if view.timeline.event else -1
-    follow = next((i for i, row in enumerate(shown) if row.cpu == here), 0)
-    offset = window(follow if offset is None else offset, 0, len(shown), height)
-    return [_line(view, width, row) for row in shown[offset : offset + max(height, 0)]], offset
+    follow = next((i for i, row in enumerate(rows) if row.cpu == here), 0)
+    return Listing([partial(_line, view, width, row) for row in rows], follow=follow)
 
 
 class _Row(NamedTuple):

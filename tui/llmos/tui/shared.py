@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from rich.cells import cell_len
 from textual.strip import Strip
 
 from llmos.trace import events as ev
 from llmos.trace.state import SharedState, State, Status
 from llmos.tui import palette
-from llmos.tui.view import Lines, Part, View, chip, fit, line, window
+from llmos.tui.view import Listing, Part, View, chip, fit, line
 from llmos.tui.words import amount
 
 
@@ -26,17 +28,15 @@ def lasting(state: State) -> list[ev.Deadlock]:
     return [d for d in state.deadlocks if all(map(waits, d.cycle, d.locks))]
 
 
-def paint_shared(view: View, width: int, height: int, offset: int | None) -> tuple[Lines, int]:
-    """Paint the deadlocks, and one line for each shared thing."""
+def list_shared(view: View, width: int, _height: int) -> Listing:
+    """Return the deadlocks, and one line for each shared thing."""
     state = view.timeline.state
-    lines = [_deadlock(view, width, deadlock) for deadlock in lasting(state)]
     things = list(state.shared.values())
-    room = max((cell_len(thing.name) for thing in things), default=0)
-    lines += [_thing(view, width, thing, min(room, width // 3)) for thing in things]
-    if not things:
-        lines.append(line(width, [(" no task has used anything shared yet", palette.DIM)]))
-    offset = window(offset, 0, len(lines), height)
-    return lines[offset : offset + max(height, 0)], offset
+    room = min(max((cell_len(thing.name) for thing in things), default=0), width // 3)
+    rows = [partial(_deadlock, view, width, deadlock) for deadlock in lasting(state)]
+    rows += [partial(_thing, view, width, thing, room) for thing in things]
+    nothing = line(width, [(" no task has used anything shared yet", palette.DIM)])
+    return Listing([*rows], head=() if things else (nothing,))
 
 
 def _deadlock(view: View, width: int, deadlock: ev.Deadlock) -> Strip:

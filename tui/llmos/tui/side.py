@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from llmos.tui import palette
-from llmos.tui.processors import paint_processors
-from llmos.tui.queues import paint_queues
-from llmos.tui.shared import lasting, paint_shared
+from llmos.tui.processors import list_processors
+from llmos.tui.queues import list_queues
+from llmos.tui.shared import lasting, list_shared
 from llmos.tui.tracks import Tracks
-from llmos.tui.view import Lines, Painter, Part, View, line, padded
+from llmos.tui.view import Lines, Listing, Part, View, line, padded, window
 
-VIEWS: Final[dict[str, Painter]] = {
-    "queues": paint_queues,
-    "shared": paint_shared,
-    "cores": paint_processors,
+VIEWS: Final[dict[str, Callable[[View, int, int], Listing]]] = {
+    "queues": list_queues,
+    "shared": list_shared,
+    "cores": list_processors,
 }
 
 
@@ -32,6 +33,16 @@ def wanted_lines(tracks: Tracks) -> int:
 
 def paint_side(view: View, width: int, height: int, offset: int | None) -> tuple[Lines, int]:
     """Paint the title with the names of all views, and the one that is chosen."""
+    rows, head, follow = VIEWS[view.side](view, width, height - 1)
+    room = max(height - 1 - len(head), 0)
+    offset = window(follow if offset is None else offset, 0, len(rows), room)
+    shown = [make() for make in rows[offset : offset + room]]
+    part = f"  lines {offset + 1}–{offset + len(shown)} of {len(rows)}" if len(shown) < len(rows) else ""
+    lines = [line(width, [*_title(view), (part, palette.TITLE_FAINT)], palette.TITLE), *head, *shown]
+    return padded(lines, width, height), offset
+
+
+def _title(view: View) -> list[Part]:
     state = view.timeline.state
     parts: list[Part] = [(" ", palette.TITLE)]
     for name in VIEWS:
@@ -45,5 +56,4 @@ def paint_side(view: View, width: int, height: int, offset: int | None) -> tuple
     elif view.side == "queues":
         order = "" if state.queues else ", oldest first"
         parts.append((f"  {len(state.ready)} ready{order}", palette.TITLE_FAINT))
-    lines, offset = VIEWS[view.side](view, width, height - 1, offset)
-    return padded([line(width, parts, palette.TITLE), *lines], width, height), offset
+    return parts

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -47,6 +48,15 @@ Part = tuple[str, Style]
 Lines = list[Strip]
 Painter = Callable[[View, int, int, int | None], tuple[Lines, int]]
 """(view, width, height, offset) -> (lines, offset); an offset of None follows the cursor."""
+
+
+class Listing(NamedTuple):
+    """Lines to scroll through, each made only if it is seen; `head` stays on top of them."""
+
+    rows: list[Callable[[], Strip]]
+    head: tuple[Strip, ...] = ()
+    follow: int = 0
+    """The row of the last event."""
 
 
 def line(width: int, parts: Iterable[Part], fill: Style = palette.PLAIN) -> Strip:
