@@ -84,7 +84,7 @@ def test_a_policy_that_idles(case):
             return super().pick(now) if now < 8 * MS else None
 
     lines = told(case, lambda: Lazy(**PARAMETERS))
-    assert lines[0].startswith("at 8 ms: nothing can ever happen again, but 1 tasks are unfinished")
+    assert lines[0].startswith("at 8 ms: nothing can ever happen again, with 1 task unfinished")
     assert lines[1:4] == [
         "at 8 ms the first decision differs",
         "  expected: A runs (highest level, 1, with 6 ms of its quantum left)",

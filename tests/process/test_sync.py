@@ -171,7 +171,7 @@ def test_dining_philosophers_deadlock_and_the_run_says_who_waits_for_whom():
     assert deadlock.locks == ["fork 0", "fork 1", "fork 2", "fork 3", "fork 4"]
     assert deadlock.reason.startswith("P4 waits for fork 0, P0 waits for fork 1")
     assert not ran.outcome.ok
-    assert "5 tasks are unfinished: P0 (waits for fork 1, which P1 has)" in ran.outcome.reason
+    assert "with 5 tasks unfinished: P0 (waits for fork 1, which P1 has)" in ran.outcome.reason
 
 
 def test_an_order_of_the_locks_prevents_it():

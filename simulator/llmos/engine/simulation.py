@@ -71,6 +71,11 @@ class Simulation(simpy.Environment):
         """Make sure that `alarm` does nothing when its time comes; harmless if it has fired already."""
         alarm.action = None  # the entry stays in the queue and is dropped when it reaches the top
 
+    def expects(self, but: Callable[..., None]) -> bool:
+        """Whether anything is still to come but alarms that run the action `but`."""
+        actions = (event.action if type(event) is Alarm else self.step for *_, event in self._queue)
+        return any(action is not None and action != but for action in actions)
+
     def stop(self) -> None:
         """End the run after the alarm that is firing now."""
         self.stopping = True

@@ -190,14 +190,15 @@ class Cores:
 
     def beat(self, every_ns: int, phase: int, action: Callable[[], None]) -> None:
         """Call `action` at every multiple of `every_ns` at which the cores have something to do."""
-        self._beats.append(Beat(self.sim, every_ns, phase, action, self._busy))
+        self._beats.append(Beat(self.sim, every_ns, phase, action, self.busy))
 
     def stir(self) -> None:
         """Note that there is something to do."""
         for beat in self._beats:
             beat.wake()
 
-    def _busy(self) -> bool:
+    def busy(self) -> bool:
+        """Whether a task is ready or running."""
         return any(dispatcher.running or dispatcher.ready for dispatcher in self.dispatchers)
 
     def _rotate(self) -> None:

@@ -223,6 +223,10 @@ class Dispatcher:
             self._put(task, Why.PREEMPTED, self.sim.now)
         return task
 
+    def depends_on(self, fact: str) -> bool:
+        """Whether the policy must hear of a change of this fact of a task."""
+        return self.policy.depends_on is None or fact in self.policy.depends_on
+
     def change(self, task: Task, alter: Callable[[], None], reason: str, why: Why = Why.CHANGED) -> None:
         """Let `alter` change what the policy knows of `task`, whatever state that is in.
 

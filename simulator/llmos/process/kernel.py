@@ -170,11 +170,14 @@ class Kernel:
         parent.zombies.append(process.pid)
         syscalls.child_died(self, core, parent, process)
 
-    def change(self, process: Process, alter: Callable[[], None], reason: str) -> None:
-        """Change what the policy knows of `process`, in whatever state that is."""
+    def change(self, process: Process, fact: str, alter: Callable[[], None], reason: str) -> None:
+        """Change the `fact` of `process` that is its "priority" or its "nice" value."""
         if process.dispatcher is None or process.gone:
             return
-        process.dispatcher.change(process, alter, reason)
+        if process.dispatcher.depends_on(fact):
+            process.dispatcher.change(process, alter, reason)
+        else:
+            alter()
         cpu = max(0, process.cpu)
         self.emit(
             ev.Change(self.sim.now, cpu, process.pid, reason, priority=process.priority, nice=process.nice)

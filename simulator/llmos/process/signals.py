@@ -74,8 +74,11 @@ def deliver(kernel: Kernel, target: Process, signal: str, reason: str, cpu: int)
     """Let `signal` reach `target` now, or as soon as it can be reached."""
     if target.gone or target.doomed:
         return
-    if signal == "CONT":
+    if signal == "CONT" and target.stopped:
+        kernel.emit(ev.Signal(kernel.sim.now, cpu, target.pid, reason, signal=signal))
         _continue(kernel, target)
+        if not callable(target.actions.get(signal)):
+            return
     core = kernel.core_of(target)
     if not _hears(target, core, signal):
         target.pending.append(partial(deliver, kernel, target, signal, reason, cpu))
@@ -134,9 +137,12 @@ def _doom(kernel: Kernel, target: Process, signal: str) -> None:
 
 def _divert(kernel: Kernel, target: Process, reason: str) -> None:
     """Make `target` go on with another call than the one it is in."""
-    if not target.blocked:
-        if target.dispatcher is not None:
-            target.dispatcher.change(target, lambda: kernel.fetch(target, None), reason, Why.PREEMPTED)
+    queue = target.dispatcher
+    if not target.blocked and queue is not None:
+        if target.pid in queue.ready and not queue.depends_on("remaining"):
+            kernel.fetch(target, None)  # it keeps its place
+        else:
+            queue.change(target, lambda: kernel.fetch(target, None), reason, Why.PREEMPTED)
     elif target.unblock is not None:  # else it waits for a device, and dies when that is done
         target.unblock()
         kernel.wake(target, reason)

@@ -238,7 +238,7 @@ def _set_priority(kernel: Kernel, task: Process, own: int, reason: str) -> None:
         task.priority = priority
         task.own_priority = None if priority == own else own
 
-    kernel.change(task, alter, reason)
+    kernel.change(task, "priority", alter, reason)
 
 
 # --- semaphores and conditions ------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def nice(kernel: Kernel, core: Core, process: Process, call: program.Nice) -> bo
         process.nice = value
 
     kernel.fetch(process, value)
-    kernel.change(process, alter, f"nice is now {value}")
+    kernel.change(process, "nice", alter, f"nice is now {value}")
     return core.task is process
 
 

@@ -150,7 +150,7 @@ def _cpu(scenario: Scenario, policy: FindPolicy) -> CpuSpec | None:
         given = cpu.cache
         cache = CacheSpec(size_bytes=given.size, warmup_ns=given.warmup, warm_rate=given.warm_rate)
     return CpuSpec(
-        policy=outside.grouped(found, scenario.model.cgroup, "cpu"),
+        policy=outside.grouped(found, scenario.model, "cpu"),
         count=cpu.count,
         costs=Costs(**{f"{name}_ns": ns for name, ns in cpu.costs}),
         rules=Rules(
@@ -177,7 +177,7 @@ def _engine(
     cost = _iteration_cost(engine, costs, findings)
     if found is None or cost is None:
         return None
-    found = outside.grouped(found, scenario.model.cgroup, "engine")
+    found = outside.grouped(found, scenario.model, "engine")
     return EngineSpec(policy=found, cost=cost, slots=engine.slots, token_budget=engine.token_budget)
 
 

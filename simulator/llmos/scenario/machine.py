@@ -209,7 +209,8 @@ class _Machine:
             kernel.devices[injection.device].pause(injection.cost_ns)
         else:
             kernel.cores.interrupt(injection.cpu, injection.name, injection.cost_ns, "injected")
-        if number < injection.count and (kernel.unfinished or self.sim.now < injection.at_ns):
+        # What is injected without end must not keep a run alive in which nothing else can happen.
+        if number < injection.count and (kernel.cores.busy() or self.sim.expects(but=self._inject)):
             self.sim.at(
                 self.sim.now + injection.every_ns, self.order.came, self._inject, injection, number + 1
             )
@@ -253,12 +254,12 @@ class _Machine:
         """Return whether the run did what it set out to do, and a sentence about its end."""
         left = sum(part.unfinished for part in (self.kernel, self.engine) if part)
         if stop is Stop.TIME_LIMIT:
-            return True, f"time limit reached, with {left} tasks unfinished"
+            return True, f"time limit reached, with {_unfinished(left)}"
         if stop is Stop.EVENT_LIMIT:
-            return False, f"event limit of {self.spec.max_events:,} reached, with {left} tasks unfinished"
+            return False, f"event limit of {self.spec.max_events:,} reached, with {_unfinished(left)}"
         if left:
             stuck = ", ".join(self.kernel.blocked() if self.kernel else []) or "the policy picks none of them"
-            return False, f"nothing can ever happen again, but {left} tasks are unfinished: {stuck}"
+            return False, f"nothing can ever happen again, with {_unfinished(left)}: {stuck}"
         return True, "all tasks are done"
 
     def close(self, *, ok: bool, reason: str) -> None:
@@ -268,6 +269,10 @@ class _Machine:
             end = self.spec.until_ns
         self.log.emit(ev.End(end, reason=reason, ok=ok))
         self.log.flush()
+
+
+def _unfinished(tasks: int) -> str:
+    return f"{tasks:,} task{'s' if tasks != 1 else ''} unfinished"
 
 
 def _header(spec: MachineSpec) -> ev.Run:

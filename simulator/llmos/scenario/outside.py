@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from llmos.engine.simulation import FOREVER
 from llmos.errors import did_you_mean
 from llmos.scenario.model import ScenarioModel
 from llmos.scenario.policies import SLICE_TOKENS, World
-from llmos.scenario.shared_tables import Cgroup
 from llmos.scenario.source import Findings, Scenario
 from llmos.scenario.spec import Injection, PolicySpec, SharedSpec
 from llmos.scenario.work import Work
@@ -33,9 +30,14 @@ def shared(model: ScenarioModel) -> list[SharedSpec]:
     ]
 
 
-def grouped(policy: PolicySpec, cgroups: Sequence[Cgroup], world: World) -> PolicySpec:
-    """The policy inside each of the cgroups, if there are any. Quotas are times, so an engine has none."""
-    if not cgroups:
+def grouped(policy: PolicySpec, model: ScenarioModel, world: World) -> PolicySpec:
+    """The policy inside each of the cgroups, if work of this world names one.
+
+    Quotas are times, so an engine has none.
+    """
+    cgroups, kind = model.cgroup, "task" if world == "cpu" else "request"
+    work = [*getattr(model, kind), *(workload for workload in model.workload if workload.kind == kind)]
+    if not any(entry.group for entry in work) or not cgroups:
         return policy
     groups = {
         c.name: Group(weight=c.weight, quota=c.quota if world == "cpu" else None, period_ns=c.period)

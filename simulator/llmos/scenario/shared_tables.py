@@ -77,7 +77,8 @@ class Cgroup(Model):
     name: Name = Field(description="What tasks call it, in `group`.")
     weight: int = Field(default=100, ge=1, le=10_000, description="Its share, relative to other groups.")
     quota: PositiveDuration | None = Field(
-        default=None, description="CPU time that it may use in each period, on all cores together."
+        default=None,
+        description="CPU time that it may use in each period, on the cores of a ready queue together.",
     )
     period: PositiveDuration = Field(default=100_000_000, description="The period of the quota.")
     processes: Count | None = Field(

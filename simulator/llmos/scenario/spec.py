@@ -44,11 +44,11 @@ class TaskSpec:
     period_ns: int | None = None
     jobs: int | None = None
     wcet_ns: int | None = None
+    """Declared worst-case execution time of a job, for policies that plan with it."""
     nice: int = 0
     group: str = ""
     affinity: frozenset[int] | None = None
     working_set_bytes: int = 0
-    """Declared worst-case execution time of a job, for policies that plan with it."""
 
 
 @dataclass(frozen=True, kw_only=True)

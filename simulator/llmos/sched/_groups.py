@@ -74,6 +74,11 @@ class _Member:
         self.inner_tick: int | None = None
 
     @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"group {self.name}" if self.name else "those of no group"
+
+    @property
     def active(self) -> int:
         """Tasks that are ready, paused or running."""
         return self.ready + len(self.paused) + len(self.running)
@@ -111,6 +116,8 @@ class Groups(Scheduler):
         self, groups: Mapping[str, Group], inner: Callable[[], Scheduler], quantum: int = SLICE
     ) -> None:
         self._make_inner = inner
+        inside = inner().depends_on
+        self.depends_on = None if inside is None else inside | {"group"}
         self._quantum = quantum
         self._members: dict[str, _Member] = {}
         for name, group in groups.items():
@@ -212,7 +219,7 @@ class Groups(Scheduler):
                 reasons.append(member.inner.tick(now))
             if member.group.quota is not None and member.period_end <= now:
                 member.refill(now)
-                reasons.append(f"new period of group {member.name}")
+                reasons.append(f"new period of {member.title}")
         return "; ".join(reasons)
 
     def withdraw(self, task: Task, now: int) -> None:
@@ -228,7 +235,7 @@ class Groups(Scheduler):
     def reason(self, task: Task, now: int) -> str:
         member = self._home[task.pid]
         vruntime = task.amount(member.clock.vruntime // FINE)
-        turn = f"group {member.name} at {vruntime} of virtual time"
+        turn = f"{member.title} at {vruntime} of virtual time"
         if task.pid not in member.running and self._victim is None:
             return turn  # its own policy was not asked
         return f"{turn}: {member.inner.reason(task, now)}"
@@ -238,7 +245,8 @@ class Groups(Scheduler):
         for member in self._members.values():
             quota = member.group.quota
             over = quota is not None and member.used >= quota
-            name = f"{member.name} (throttled)" if over else member.name
+            name = member.name or "no group"
+            name += " (throttled)" * over
             if member.paused:
                 shelves[f"{name}: paused"] = [(task, "has begun") for task in member.paused]
             for heading, tasks in member.inner.show(now).items():

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from random import Random
 from typing import Annotated, Final
@@ -115,6 +116,12 @@ Structure = Mapping[str, Sequence[tuple[Task, str]]]
 class Scheduler:
     """A policy that orders ready tasks."""
 
+    depends_on: frozenset[str] | None = None
+    """The facts by which it orders tasks and which may change while they wait: priority, nice, tickets,
+    group, remaining. When one of these changes, the task is queued anew; other changes cost it nothing.
+    None = perhaps all of them.
+    """
+
     def enqueue(self, task: Task, why: Why, now: int) -> None:
         """Put `task` into the ready queue; `why` is ARRIVAL, WAKEUP, PREEMPTED, EXPIRED or YIELDED."""
         raise NotImplementedError
@@ -181,6 +188,8 @@ class Scheduler:
 
 class Queue(Scheduler, ABC):
     """A scheduler with a single line: who becomes ready joins its tail, who was preempted its head."""
+
+    depends_on = frozenset[str]()
 
     def __init__(self) -> None:
         self._ready: deque[Task] = deque()
@@ -258,6 +267,7 @@ def per_level(value: int | list[int], levels: int, name: str) -> list[int]:
     return values
 
 
+@lru_cache(maxsize=4096)
 def duration(ns: int, digits: int = 6) -> str:
     """Write a time in nanoseconds in the largest unit that fits: 1_500_000 -> "1.5 ms"."""
     for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):

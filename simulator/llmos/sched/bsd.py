@@ -49,6 +49,8 @@ class BSD(Scheduler):
     begins with recent_cpu 0.
     """
 
+    depends_on = frozenset({"nice"})
+
     def __init__(self, tick: Service = SLICE, slice_ticks: int = 4, decay: Duration = 10**9) -> None:
         if slice_ticks < 1:
             raise ValueError(f"slice_ticks: it must be at least 1, not {slice_ticks}")

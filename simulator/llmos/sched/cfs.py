@@ -30,6 +30,8 @@ class CFS(Scheduler):
     tracking and groups (see cgroups) are left out. Several slots on one queue share one min_vruntime.
     """
 
+    depends_on = frozenset({"nice"})
+
     def __init__(
         self,
         latency: Service = 6_000_000,

@@ -92,6 +92,8 @@ class EEVDF(Scheduler):
     be runs, so that no slot is idle.
     """
 
+    depends_on = frozenset({"nice"})
+
     def __init__(
         self,
         base_slice: Service = 700_000,

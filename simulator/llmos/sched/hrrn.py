@@ -19,6 +19,8 @@ class HRRN(Scheduler):
     that is moved to another core or altered begins to wait anew.
     """
 
+    depends_on = frozenset({"remaining"})
+
     def __init__(self) -> None:
         self._ready: dict[int, Task] = {}
         self._since: dict[int, int] = {}

@@ -17,6 +17,8 @@ class InTurn(Scheduler):
     Source: OSTEP ch. 4, process-run.py (IO_RUN_LATER; with `io_first` IO_RUN_IMMEDIATE).
     """
 
+    depends_on = frozenset[str]()
+
     def __init__(self, io_first: bool = False) -> None:  # noqa: FBT001, FBT002
         self._io_first = io_first
         self._ready: dict[int, Task] = {}

@@ -30,6 +30,8 @@ class LLF(Ordered):
     by up to `granularity`. Among equal laxities who runs goes on, then goes who became ready first.
     """
 
+    depends_on = frozenset({"remaining"})
+
     def __init__(self, granularity: Duration = 1_000_000, token: Duration = 10_000_000) -> None:
         super().__init__()
         if granularity < 1:

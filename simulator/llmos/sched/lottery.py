@@ -80,6 +80,8 @@ class Lottery(Scheduler):
     Differs: tickets are not grouped in currencies or lent to others.
     """
 
+    depends_on = frozenset({"tickets"})
+
     def __init__(
         self,
         rng: Dice,

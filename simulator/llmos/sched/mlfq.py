@@ -45,6 +45,8 @@ class MLFQ(Scheduler):
     Source: OSTEP ch. 8 and its homework's rules; skip-join: FastServe (NSDI'26).
     """
 
+    depends_on = frozenset[str]()
+
     def __init__(
         self,
         levels: int = 3,

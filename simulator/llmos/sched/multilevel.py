@@ -23,6 +23,8 @@ class Multilevel(Scheduler):
     Differs: a preempted task keeps its place at the head of its queue and the rest of its quantum.
     """
 
+    depends_on = frozenset({"group"})
+
     def __init__(
         self,
         queues: list[str] = ["system", "interactive", "batch"],  # noqa: B006  # read, never changed

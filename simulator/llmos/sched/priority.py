@@ -22,6 +22,8 @@ class Priority(Scheduler):
     never changes and a decision costs O(log n). A task keeps the level at which it was dispatched.
     """
 
+    depends_on = frozenset({"priority"})
+
     def __init__(self, preemptive: bool = True, aging: Duration = 0) -> None:  # noqa: FBT001, FBT002
         self._preemptive = preemptive
         self._aging = aging

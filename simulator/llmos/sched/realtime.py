@@ -30,6 +30,7 @@ class RealTime(Ordered):
     turn, with "queue" it joins anew. With "pid" it is the one with the smaller pid.
     """
 
+    depends_on = frozenset[str]()
     preemptive = True
 
     def __init__(self, ties: str = "ready") -> None:

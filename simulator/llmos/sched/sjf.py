@@ -13,6 +13,8 @@ class SJF(Ordered):
     Source: OSTEP ch. 7; ties as in its homework: the earlier arrival, then the smaller pid.
     """
 
+    depends_on = frozenset({"remaining"})
+
     def key(self, task: Task) -> int:
         return task.remaining
 

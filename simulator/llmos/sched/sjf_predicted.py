@@ -38,6 +38,7 @@ class PredictedSJF(Ordered):
     without having run teaches nothing.
     """
 
+    depends_on = frozenset[str]()
     name = "sjf-predicted"
 
     def __init__(

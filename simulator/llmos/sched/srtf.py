@@ -13,6 +13,7 @@ class SRTF(Ordered):
     Source: OSTEP ch. 7 (STCF); Schrage 1968. Preempts only if strictly shorter.
     """
 
+    depends_on = frozenset({"remaining"})
     preemptive = True
 
     def key(self, task: Task) -> int:

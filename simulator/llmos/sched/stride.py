@@ -52,6 +52,8 @@ class Stride(Scheduler):
     Differs: a client whose tickets change keeps its pass, and only its next service counts anew.
     """
 
+    depends_on = frozenset({"tickets"})
+
     def __init__(self, quantum: Service = SLICE) -> None:
         self._quantum = quantum
         self._clients: dict[str, _Client] = {}
@@ -105,13 +107,14 @@ class Stride(Scheduler):
 
     def reason(self, task: Task, now: int) -> str:
         client = self._client(task)
-        return f"smallest pass, {client.pass_ / STRIDE_1:.6g}, with {client.tickets} tickets"
+        return f"smallest {self._figure(task, client)}; it has {client.tickets}"
 
     def show(self, now: int) -> Structure:
         clients = sorted(self._clients.values(), key=lambda client: (client.pass_, client.order))
-        return {
-            "": [(task, f"pass {client.pass_ / STRIDE_1:.6g}") for client in clients for task in client.ready]
-        }
+        return {"": [(task, self._figure(task, client)) for client in clients for task in client.ready]}
+
+    def _figure(self, task: Task, client: _Client) -> str:
+        return f"pass, {task.amount(client.pass_ // STRIDE_1)} a ticket"
 
     def _client(self, task: Task) -> _Client:
         name = task.client or f"#{task.pid}"
