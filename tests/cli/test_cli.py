@@ -225,3 +225,26 @@ def test_calibrate_and_profile_without_hardware(folder):
     refused(llmos(folder, "profile", "show", "h100-data-shet"), 'did you mean "h100-data-sheet"')
     drift = json.loads(ok(llmos(folder, "profile", "check", "null-device", "--device", "null", "--json")))
     assert drift["ratio"] == pytest.approx(1, rel=0.05)
+
+
+def test_a_run_that_fails_has_no_numbers_and_the_others_are_compared(folder):
+    (folder / "locks.toml").write_text("""
+question = "Who deadlocks?"
+tick = "1 ms"
+mutex = [{ name = "a" }, { name = "b" }]
+[[task]]
+program = [{ lock = "a" }, { compute = 4 }, { lock = "b" }, { unlock = "b" }, { unlock = "a" }]
+[[task]]
+program = [{ lock = "b" }, { compute = 4 }, { lock = "a" }, { unlock = "a" }, { unlock = "b" }]
+""")
+    done = llmos(folder, "compare", "locks.toml", "-s", "fcfs,rr quantum=2 ms", "--json")
+    assert done.returncode == 1
+    fcfs, rr = json.loads(done.stdout)["columns"]
+    assert fcfs["failed"] == []
+    assert fcfs["metrics"]["cpu.turnaround_mean_ns"]["mean"] == 6e6  # (4 + 8) / 2 ms
+    assert rr["metrics"] == {}
+    assert "waits for" in rr["failed"][0]
+    assert (
+        "rr quantum=2 ms with seed 1"
+        in llmos(folder, "compare", "locks.toml", "-s", "fcfs,rr quantum=2 ms").stderr
+    )

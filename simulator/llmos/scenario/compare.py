@@ -75,6 +75,8 @@ class Column:
     samples: dict[str, list[float]] = field(default_factory=dict)
     """"cpu.response", "llm.ttft", ... -> one value per task, over all seeds (ns)."""
     hashes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    """Runs that did not do what they set out to do, and why; they have no numbers."""
 
 
 @dataclass(slots=True)
@@ -111,8 +113,8 @@ def compare(
     """Run `scenario` with each scheduler and seed; what is left out is as its [compare] says.
 
     A path among `schedulers` starts at the current folder. `progress` gets the runs that are done and
-    their total. Raises ScenarioError when a scheduler does not fit, and RunError when a run does not
-    do what it set out to do.
+    their total. A run that fails is noted in its column. Raises ScenarioError when a scheduler does not
+    fit, and RunError when no run at all does what it set out to do.
     """
     plan = scenario.model.compare
     folder = Path()
@@ -134,13 +136,17 @@ def compare(
         for seed in seeds:
             spec = build(scenario, seed=seed, scheduler=choice, profile=profile, folder=folder)
             outcome = run(spec, keep_spans=False)
-            if not outcome.ok:
-                raise RunError(f"{column.scheduler} with seed {seed}: {outcome.reason}", file=scenario.file)
-            _add(column, outcome)
+            column.hashes.append(outcome.log_sha256)
+            if outcome.ok:
+                _add(column, outcome)
+            else:
+                column.failures.append(f"seed {seed}: {outcome.reason}")
             source = spec.profile
             done += 1
             if progress:
                 progress(done, len(schedulers) * len(seeds))
+    if not any(column.values for column in columns):
+        raise RunError(f"{columns[0].scheduler} with {columns[0].failures[0]}", file=scenario.file)
     convention = scenario.model.convention
     return Comparison(scenario.name, scenario.question, source, list(seeds), columns, convention)
 
@@ -155,7 +161,6 @@ def _fit(scenario: Scenario, schedulers: Sequence[Choice], folder: Path) -> None
 
 
 def _add(column: Column, outcome: Outcome) -> None:
-    column.hashes.append(outcome.log_sha256)
     for name, value in metrics(outcome.state).items():
         column.values.setdefault(name, []).append(value)
     for world in WORLDS.values():

@@ -36,7 +36,9 @@ USUAL = (
     "--plot", "plot_path", type=click.Path(path_type=Path), help="Also draw it (.png, .svg or .pdf)."
 )
 @json_option
+@click.pass_context
 def command(
+    ctx: click.Context,
     scenario: str,
     schedulers: tuple[str, ...],
     seeds: int | None,
@@ -60,10 +62,16 @@ def command(
         save(comparison(result, wanted or None), plot_path)
     if as_json:
         print_json(as_document(result))
-        return
-    show(result, wanted)
-    if plot_path:
-        say(f"picture: {plot_path}")
+    else:
+        show(result, wanted)
+        if plot_path:
+            say(f"picture: {plot_path}")
+    ctx.exit(1 if failures(result) else 0)
+
+
+def failures(result: Comparison) -> list[str]:
+    """Name the runs that did not do what they set out to do."""
+    return [f"{column.scheduler} with {failure}" for column in result.columns for failure in column.failures]
 
 
 def measure(
@@ -102,6 +110,8 @@ def show(result: Comparison, wanted: list[str]) -> None:
             rows = [row for name in names for row in _rows(result, name, world)]
             table(title, ("", *(column.scheduler for column in result.columns)), rows)
             say()
+    for failure in failures(result):
+        click.echo(f"the run failed: {failure}", err=True)
     seeds = (
         f"seeds {result.seeds[0]}-{result.seeds[-1]}" if len(result.seeds) > 1 else f"seed {result.seeds[0]}"
     )
@@ -163,6 +173,7 @@ def as_document(result: Comparison) -> dict[str, Any]:
             {
                 "scheduler": column.scheduler,
                 "log_sha256": column.hashes,
+                "failed": column.failures,
                 "metrics": {
                     name: {"mean": e.mean, "ci95_half_width": e.half_width, "n": e.n, "values": values}
                     | {"difference": _difference(result.difference(column, name))}
