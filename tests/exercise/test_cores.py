@@ -111,13 +111,3 @@ def test_a_seed_keeps_its_jobs_whatever_the_machine_is():
 def test_what_nobody_could_solve_is_refused(options, says):
     with pytest.raises(LlmosError, match=says):
         pose(1, **options)
-
-
-def test_the_answer_fits_into_80_columns(monkeypatch, capsys):
-    from llmos.cli.exercise import show
-
-    for seed in range(4):
-        for options in ({"jobs": 6, "cpus": 4, "affinity": True}, {"queues": "per-core", "jobs": 6}):
-            posed = pose(seed, **options)
-            show(posed, posed.solve())
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

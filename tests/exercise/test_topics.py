@@ -62,7 +62,7 @@ def test_a_seed_poses_the_same_problem_in_every_process():
     script = (
         "import sys\nfrom llmos.cli.main import main\n"
         "for args in (['scheduling', '--policy', 'rr,priority,stride'], ['processes'],\n"
-        "             ['scheduling', '--policy', 'edf']):\n"
+        "             ['scheduling', '--policy', 'edf'], ['forks'], ['cores', '--affinity'], ['locks']):\n"
         "    sys.argv = ['llmos', 'exercise', *args, '--seed', '7', '--solve', '--json']\n"
         "    try:\n        main()\n    except SystemExit:\n        pass\n"
     )
@@ -165,6 +165,23 @@ def test_paragraphs_fit_into_80_columns(llmos, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "args",
+    [
+        ["forks", "--actions", "20"],
+        ["forks", "--trees"],
+        ["locks"],
+        ["cores", "--jobs", "6", "--cpus", "4", "--affinity"],
+        ["cores", "--jobs", "6", "--queues", "per-core"],
+    ],
+)
+def test_answers_fit_into_80_columns(llmos, args):
+    for seed in "1234":
+        _, out, _ = llmos("exercise", *args, "--seed", seed, "--solve")
+        lines = [line for line in out.splitlines() if not line.startswith(("preemptive", "parameter"))]
+        assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
     ("args", "says"),
     [
         (["schedulin"], 'did you mean "scheduling"'),
@@ -178,6 +195,12 @@ def test_paragraphs_fit_into_80_columns(llmos, monkeypatch):
         (["scheduling", "--seed", "-1"], "range"),
         (["processes", "--policy", "fcsf"], 'did you mean "fcfs"'),
         (["processes", "--json", "--toml"], "exclude each other"),
+        (["processes", "--io-first", "--policy", "rr"], "in_turn, not to rr"),
+        (["forks", "--do", "A forks B, C exits"], 'action 2, "C exits": C does not live then'),
+        (["forks", "--do", "A splits"], 'write "A forks B"'),
+        (["cores", "--cpus", "3", "--queues", "per-core", "--peek", "5"], "leave --cpus away"),
+        (["cores", "--queues", "shared", "--peek", "5"], "add --queues per-core"),
+        (["locks", "--protocol", "ceiling"], "inherit"),
     ],
 )
 def test_bad_options_name_the_cure(llmos, args, says):

@@ -102,5 +102,5 @@ def away(task: Task) -> int:
 
 def in_words(program: Sequence[Step]) -> str:
     """A program for people: "run 3, I/O 4, run 2"."""
-    words = {"compute": "run", "time": "I/O", "sleep": "sleep"}
+    words = {"compute": "run", "time": "I/O", "sleep": "sleep", "lock": "lock", "unlock": "unlock"}
     return ", ".join(f"{words[key]} {step[key]}" for step in program for key in words if key in step)
