@@ -75,6 +75,25 @@ def test_what_is_left_of_a_time_does_not_depend_on_what_comes_after(any_machine,
             assert early.cells(mine, 0, cell_ns, count, t) == whole.cells(row, 0, cell_ns, count, t)
 
 
+@settings(max_examples=40)
+@given(st.data(), st.integers(2, 40))
+def test_cells_that_are_kept_are_those_that_a_fresh_look_gives(any_machine, events_of, data, cell_ns):
+    """However the cursor moved while the log grew, and at whatever scale it was looked at before."""
+    events = events_of(data.draw(any_machine))
+    watched = Tracks()
+    for event in events:
+        watched.apply(event)
+        until = data.draw(st.integers(0, event.t)) if event.t % 3 else event.t
+        for track in watched.tracks.values():
+            for row in track.rows:
+                watched.cells(row, 0, cell_ns + until % 2, 60, until)
+    fresh, state = folds(events)
+    for cpu, track in fresh.tracks.items():
+        for mine, row in zip(watched.tracks[cpu].rows, track.rows, strict=True):
+            seen = watched.cells(mine, 0, cell_ns, 60, state.now)
+            assert seen == fresh.cells(row, 0, cell_ns, 60, state.now)
+
+
 def test_a_cell_shows_who_had_most_of_it_and_who_else_ran():
     header = ev.Run(0, processors=[ev.Processor(0, "core", "rr")])
     events = [header]

@@ -7,7 +7,8 @@
 - It also notes what kinds of facts the log has at all: which columns, how many shelves and shared things
   are worth room on a screen, so that panes do not change their size while the cursor moves.
 - `cells` answers what fills each cell of a row when a cell stands for so many nanoseconds. It looks at
-  the first `LOOK` pieces of a cell, so that a drawing costs the same however long the log is.
+  the first `LOOK` pieces of a cell, so that a drawing costs the same however long the log is, and keeps
+  the cells that are over.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from llmos.tui.words import called
 
 LOOK: Final = 12
 COLOURS: Final = 7
+MOST_KNOWN: Final = 5000
+"""So many cells of a row are kept, at most."""
 
 
 @dataclass(slots=True)
@@ -42,6 +45,14 @@ class Work(NamedTuple):
     mode: Mode
 
 
+class Cell(NamedTuple):
+    """What fills most of a cell: a pid, a mode in which no task works, or None where nothing is known."""
+
+    fill: int | Mode | None
+    other: int | None = None
+    """The next one, if other tasks together had at least a third of it."""
+
+
 @dataclass(slots=True)
 class Row:
     """A core, or one slot of an engine."""
@@ -51,6 +62,9 @@ class Row:
     pieces: list[Piece] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     """When the pieces begin."""
+    cell_ns: int = 0
+    cells: dict[int, Cell] = field(default_factory=dict)
+    """Cells of `cell_ns` that are over, by their begin: nothing changes them any more."""
 
 
 @dataclass(slots=True)
@@ -76,14 +90,6 @@ class Track:
     def name(self) -> str:
         """What to call it."""
         return called(self.processor)
-
-
-class Cell(NamedTuple):
-    """What fills most of a cell: a pid, a mode in which no task works, or None where nothing is known."""
-
-    fill: int | Mode | None
-    other: int | None = None
-    """The next one, if other tasks together had at least a third of it."""
 
 
 class Tracks:
@@ -207,12 +213,20 @@ class Tracks:
 
     def cells(self, row: Row, start_ns: int, cell_ns: int, count: int, until_ns: int) -> list[Cell]:
         """Return what fills `count` cells of `row` from `start_ns` on; nothing is known after `until_ns`."""
-        track = self.tracks[row.cpu]
+        track, known = self.tracks[row.cpu], row.cells
+        if row.cell_ns != cell_ns or len(known) > MOST_KNOWN:
+            row.cell_ns = cell_ns
+            known.clear()
         out = []
-        for i in range(count):
-            a = start_ns + i * cell_ns
-            b = min(a + cell_ns, until_ns)
-            out.append(_cell(row, track, a, b) if a < b else Cell(None))
+        for a in range(start_ns, start_ns + count * cell_ns, cell_ns):
+            if a >= until_ns:
+                out.append(Cell(None))
+            elif a + cell_ns > until_ns:  # it goes on
+                out.append(_cell(row, track, a, until_ns))
+            else:
+                if a not in known:
+                    known[a] = _cell(row, track, a, a + cell_ns)
+                out.append(known[a])
         return out
 
     def load(self, track: Track, start_ns: int, cell_ns: int, count: int, until_ns: int) -> list[int]:
