@@ -100,9 +100,24 @@ def test_a_seed_keeps_its_jobs_whatever_the_machine_is():
     assert all(each == jobs[0] for each in jobs)
 
 
+def test_jobs_of_one_s_own():
+    """The first of OSTEP's samples: 30 ms of work that need 200 KiB never become warm."""
+    posed = pose(1, own="30:200, 5:0", cpus=2, queues="shared", quantum=10, warmup=10)
+    assert posed.data["jobs"] == [
+        {"name": "A", "burst": 30, "working_set": "200 KiB"},
+        {"name": "B", "burst": 5, "working_set": "0 KiB"},
+    ]
+    data = posed.solve().data
+    assert data["jobs"] == [{"name": "A", "finish": 30}, {"name": "B", "finish": 5}]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"own": "30"}, '"30" is not'),
+        ({"own": "30:200,,"}, '"" is not'),
+        ({"own": "0:5"}, '"0:5" is not'),
+        ({"own": ", ".join(["3:4"] * 7)}, "1 to 6 jobs"),
         ({"peek": 3, "queues": "shared"}, "only one"),
         ({"peek": 3, "cpus": 3}, "a lot"),
         ({"peek": 3, "cpus": 1}, "no other"),

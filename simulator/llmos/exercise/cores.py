@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,8 @@ from llmos.exercise.work import Task
 
 SHARED: Final = "shared"
 PER_CORE: Final = "per-core"
+MOST: Final = 6
+"""Jobs in an exercise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,8 @@ class Cores(Topic):
     """Who runs on which core, where each has a cache, and what it is to be warm there."""
 
     options: ClassVar[tuple[Option, ...]] = (
-        Option(name="jobs", low=1, high=6, help="Number of jobs [3]."),
+        Option(name="jobs", low=1, high=MOST, help="Number of jobs [3]."),
+        Option(name="own", help='Jobs of your own, their lengths and working sets in KiB: "30:200, 20:50".'),
         Option(name="cpus", low=1, high=4, help="Number of cores [2]."),
         Option(name="queues", choices=(SHARED, PER_CORE), help="One ready queue, or one per core."),
         Option(
@@ -98,7 +102,8 @@ class Cores(Topic):
         queues = options.get("queues") or (PER_CORE if peek else queues)
         peek = whole(dice, 3, 6) if peek is None and cpus == 2 and queues == PER_CORE else peek or 0
         _check_peek(peek, cpus, queues)
-        tasks = _jobs(stream(seed, "exercise/cores/jobs"), options.get("jobs") or 3)
+        own = options.get("own")
+        tasks = _read(own) if own else _jobs(stream(seed, "exercise/cores/jobs"), options.get("jobs") or 3)
         if options.get("affinity"):
             tasks = _bound(stream(seed, "exercise/cores/affinity"), tasks, cpus)
         return exercise(
@@ -138,14 +143,28 @@ def _check_peek(peek: int, cpus: int, queues: str) -> None:
 
 def _jobs(dice: Random, count: int) -> list[Task]:
     """Jobs of 4 to 16 ticks, whose working sets are a part of a cache each."""
-    return [
-        {
-            "name": work.NAMES[i],
-            "burst": whole(dice, 4, 16),
-            "working_set": f"{10 * whole(dice, 2, 9)} KiB",
-        }
-        for i in range(count)
-    ]
+    return [_job(i, whole(dice, 4, 16), 10 * whole(dice, 2, 9)) for i in range(count)]
+
+
+def _read(text: str) -> list[Task]:
+    """The jobs of "30:200, 20:50".
+
+    Raises LlmosError for anything else, for no job and for more than MOST.
+    """
+    said = [job.strip() for job in text.split(",")]
+    found = [re.fullmatch(r"([1-9][0-9]{0,2}):([0-9]{1,4})", job) for job in said]
+    tasks = [_job(i, int(job[1]), int(job[2])) for i, job in enumerate(found) if job]
+    if len(tasks) < len(said) or len(tasks) > MOST:
+        wrong = next((job for job, ok in zip(said, found, strict=True) if not ok), text)
+        raise LlmosError(
+            f'"{wrong}" is not 1 to {MOST} jobs with a length (1 to 999 ms) and a working set in KiB',
+            hint='write them as in "30:200, 20:50"',
+        )
+    return tasks
+
+
+def _job(i: int, length: int, size: int) -> Task:
+    return {"name": work.NAMES[i], "burst": length, "working_set": f"{size} KiB"}
 
 
 def _bound(dice: Random, tasks: Sequence[Task], cpus: int) -> list[Task]:
