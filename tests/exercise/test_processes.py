@@ -35,7 +35,7 @@ def test_the_states_are_those_of_the_ostep_homework(case):
         {"name": f"P{pid}", "arrival": 0, "program": steps(instructions, io)}
         for pid, instructions in programs.items()
     ]
-    choice = {"policy": "in_turn", "io_first": "IO_RUN_IMMEDIATE" in argv}
+    choice = {"policy": "in-turn", "io_first": "IO_RUN_IMMEDIATE" in argv}
     keep_core = "SWITCH_ON_END" in argv
     problem = Problem(seed=0, choice=choice, tasks=tasks, convention="ostep", keep_core=keep_core)
     data = exercise(problem).solve().data
@@ -60,7 +60,7 @@ def test_the_options_are_what_the_answer_goes_by(seed):
     for tick in pose(keep_core=True).solve().data["ticks"]:
         assert not (tick["cpu"] and tick["io"])  # the disk and the processor never work at once
     first = pose(io_first=True)
-    assert first.data["policy"] == "in_turn io_first=true"
+    assert first.data["policy"] == "in-turn io_first=true"
     ticks = first.solve().data["ticks"]
     for before, after in pairwise(ticks):
         woken = [n for n, s in before["states"].items() if s == "blocked" != after["states"][n]]

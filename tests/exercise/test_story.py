@@ -3,7 +3,7 @@
 from llmos.exercise import kinds
 from llmos.exercise.problem import Posed, Problem
 from llmos.exercise.story import Moment, by_tick, tell
-from llmos.trace.state import Status
+from llmos.trace.records import Status
 
 TICK = 10**6
 

@@ -195,7 +195,7 @@ def test_answers_fit_into_80_columns(llmos, args):
         (["scheduling", "--seed", "-1"], "range"),
         (["processes", "--policy", "fcsf"], 'did you mean "fcfs"'),
         (["processes", "--json", "--toml"], "exclude each other"),
-        (["processes", "--io-first", "--policy", "rr"], "in_turn, not to rr"),
+        (["processes", "--io-first", "--policy", "rr"], "in-turn, not to rr"),
         (["forks", "--do", "A forks B, C exits"], 'action 2, "C exits": C does not live then'),
         (["forks", "--do", "A splits"], 'write "A forks B"'),
         (["cores", "--cpus", "3", "--queues", "per-core", "--peek", "5"], "leave --cpus away"),

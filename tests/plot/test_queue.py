@@ -17,7 +17,8 @@ from llmos.process.dispatcher import Costs
 from llmos.scenario.machine import RequestSpec
 from llmos.sched.fcfs import FCFS
 from llmos.sched.rr import RoundRobin
-from llmos.trace.state import Mode, State
+from llmos.trace.records import Mode
+from llmos.trace.state import State
 
 MS = 1_000_000
 

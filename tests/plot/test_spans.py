@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from machines import POLICIES, cores, execute, overheads, tasks
 
 from llmos.plot.spans import level, marks, pack, shares
-from llmos.trace.state import Mode, Span
+from llmos.trace.records import Mode, Span
 
 pieces = st.lists(
     st.tuples(st.integers(0, 1000), st.integers(1, 300), st.integers(0, 3)).map(

@@ -24,7 +24,8 @@ from llmos.sched.fcfs import FCFS
 from llmos.sched.rr import RoundRobin
 from llmos.sched.srtf import SRTF
 from llmos.trace.events import Preempt
-from llmos.trace.state import Mode, State, fold
+from llmos.trace.records import Mode
+from llmos.trace.state import State, fold
 
 MS = 1_000_000
 

@@ -15,7 +15,7 @@ from llmos.sched.priority import Priority
 from llmos.sched.rr import RoundRobin
 from llmos.sched.srtf import SRTF
 from llmos.trace import events as ev
-from llmos.trace.state import Status
+from llmos.trace.records import Status
 
 
 def test_a_device_serves_one_request_at_a_time():

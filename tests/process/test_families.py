@@ -24,8 +24,9 @@ from llmos.sched.fcfs import FCFS
 from llmos.sched.priority import Priority
 from llmos.sched.rr import RoundRobin
 from llmos.trace import events as ev
+from llmos.trace.records import Status
 from llmos.trace.report import document
-from llmos.trace.state import Status, fold
+from llmos.trace.state import fold
 
 
 def states(ran):

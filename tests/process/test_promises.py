@@ -17,7 +17,8 @@ from llmos.process.program import SetAffinity, Sleep
 from llmos.scenario.machine import CacheSpec, Injection
 from llmos.sched.fcfs import FCFS
 from llmos.trace import events as ev
-from llmos.trace.state import State, Status, check, fold
+from llmos.trace.records import Status
+from llmos.trace.state import State, check, fold
 
 balancings = st.builds(
     Balancing,

@@ -13,7 +13,7 @@ from llmos.sched.edf import EDF
 from llmos.sched.fcfs import FCFS
 from llmos.sched.priority import Priority
 from llmos.trace import events as ev
-from llmos.trace.state import Mode
+from llmos.trace.records import Mode
 
 
 def periodic(name, wcet, period, jobs, **more):

@@ -15,7 +15,8 @@ from llmos.sched.fcfs import FCFS
 from llmos.sched.in_turn import InTurn
 from llmos.sched.rr import RoundRobin
 from llmos.trace import events as ev
-from llmos.trace.state import State, Status
+from llmos.trace.records import Status
+from llmos.trace.state import State
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 

@@ -29,7 +29,7 @@ from llmos.sched.fcfs import FCFS
 from llmos.sched.priority import Priority
 from llmos.sched.rr import RoundRobin
 from llmos.trace import events as ev
-from llmos.trace.state import Status
+from llmos.trace.records import Status
 
 
 def at(time, signal, name="A", **more):

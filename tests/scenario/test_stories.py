@@ -15,7 +15,7 @@ from llmos.scenario.load import load, load_text, shipped
 from llmos.scenario.machine import run
 from llmos.trace import events as ev
 from llmos.trace.metrics import metrics
-from llmos.trace.state import Mode
+from llmos.trace.records import Mode
 
 MS = 10**6
 SECOND = 10**9

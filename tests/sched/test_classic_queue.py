@@ -261,7 +261,8 @@ def test_the_figures_of_the_queues():
 
     stride = Stride(5)
     queued(stride, [(0, 2, "a", 0, 1), (0, 1, "b", 0, 1), (0, 1, "b", 0, 1)], 1)
-    assert figures(stride) == {"": ["T1: pass, 0 ns a ticket", "T2: pass, 0 ns a ticket", "T0: pass, 2 ns a ticket"]}
+    passes = ["T1: pass, 0 ns a ticket", "T2: pass, 0 ns a ticket", "T0: pass, 2 ns a ticket"]
+    assert figures(stride) == {"": passes}
 
     aging = Priority(aging=4)
     queued(aging, [(3, 1, "a", 0, 1)], 0)

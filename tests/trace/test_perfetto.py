@@ -18,7 +18,8 @@ from llmos.sched.fcfs import FCFS
 from llmos.sched.rr import RoundRobin
 from llmos.trace import events as ev
 from llmos.trace.perfetto import CPUS, TASKS, trace_events, write
-from llmos.trace.state import Mode, fold
+from llmos.trace.records import Mode
+from llmos.trace.state import fold
 
 # The keys that "Trace Event Format" asks for, phase by phase.
 REQUIRED = {

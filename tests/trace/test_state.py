@@ -12,8 +12,9 @@ from llmos.sched.fcfs import FCFS
 from llmos.sched.rr import RoundRobin
 from llmos.trace import events as ev
 from llmos.trace.metrics import metrics, quantile
+from llmos.trace.records import Mode, Status
 from llmos.trace.report import document
-from llmos.trace.state import Mode, State, Status, check, fold
+from llmos.trace.state import State, check, fold
 
 COSTS = Costs(context_switch_ns=10, syscall_ns=3, decision_ns=2, timer_ns=4, io_interrupt_ns=5, ipi_ns=1)
 

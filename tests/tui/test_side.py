@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from llmos.trace import events as ev
 from llmos.trace.log import read
-from llmos.trace.state import Mode, Status, fold
+from llmos.trace.records import Mode, Status
+from llmos.trace.state import fold
 from llmos.tui import palette
 from llmos.tui.processors import shares
 from llmos.tui.queues import shelves

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmos.trace import events as ev
-from llmos.trace.state import Mode, State
+from llmos.trace.records import Mode
+from llmos.trace.state import State
 from llmos.tui import tracks as module
 from llmos.tui.palette import TASKS
 from llmos.tui.tracks import Cell, Tracks

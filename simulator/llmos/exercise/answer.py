@@ -22,7 +22,7 @@ from llmos.exercise.base import (
 from llmos.exercise.problem import Problem
 from llmos.exercise.story import Story, chart, decisions, decisions_data, tell
 from llmos.trace.metrics import response_ns, turnaround_ns, waiting_ns
-from llmos.trace.state import TaskState
+from llmos.trace.records import TaskState
 
 MEASURES: Final = {"response": response_ns, "turnaround": turnaround_ns, "waiting": waiting_ns}
 

@@ -12,7 +12,8 @@ from llmos.exercise import toml
 from llmos.exercise.base import TICK_NS, Exercise, Listing, Option, Part, Solution, Table, Text, Topic
 from llmos.exercise.family import INIT, MOST, Action, after, draw, read
 from llmos.exercise.story import tell
-from llmos.trace.state import State, Status, TaskState
+from llmos.trace.records import Status, TaskState
+from llmos.trace.state import State
 
 ALIVE: Final = "alive"
 WAITS: Final = "waits"

@@ -24,7 +24,7 @@ from llmos.exercise.base import (
 from llmos.exercise.story import Moment, Story, by_tick, chart, decisions, decisions_data, tell
 from llmos.exercise.work import DISK, Task
 from llmos.scenario.policies import label
-from llmos.trace.state import Status
+from llmos.trace.records import Status
 
 STATES: Final = {
     Status.RUNNING: "running",
@@ -33,7 +33,7 @@ STATES: Final = {
     Status.TERMINATED: "done",
 }
 NOT_YET: Final = "-"
-IO_FIRST: Final = "in_turn io_first=true"
+IO_FIRST: Final = "in-turn io_first=true"
 """The policy that lets whoever is back from I/O run at once."""
 KEEPS: Final = "A process that does I/O keeps the processor meanwhile: nobody else may run until it goes on."
 
@@ -73,7 +73,7 @@ class Processes(Topic):
         Option(name="jobs", low=1, high=6, help="Number of processes [3]."),
         Option(name="policy", help="Scheduler [fcfs]."),
         Option(name="keep_core", flag=True, help="Who waits for the disk keeps the processor, idle."),
-        Option(name="io_first", flag=True, help="Who is back from I/O runs at once, in the policy in_turn."),
+        Option(name="io_first", flag=True, help="Who is back from I/O runs at once, in the policy in-turn."),
     )
 
     def pose(self, seed: int, options: Mapping[str, Any]) -> Exercise:
@@ -94,9 +94,9 @@ def _policy(options: Mapping[str, Any]) -> str:
     asked = options.get("policy")
     if not options.get("io_first"):
         return asked or "fcfs"
-    if asked not in (None, "in_turn"):
+    if asked not in (None, "in-turn"):
         raise LlmosError(
-            f"--io-first belongs to the policy in_turn, not to {asked}", hint="leave one of the two away"
+            f"--io-first belongs to the policy in-turn, not to {asked}", hint="leave one of the two away"
         )
     return IO_FIRST
 

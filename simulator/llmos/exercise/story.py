@@ -17,7 +17,8 @@ from llmos.scenario.build import Choice, build
 from llmos.scenario.load import load_text
 from llmos.scenario.machine import run
 from llmos.trace import events as ev
-from llmos.trace.state import Shelf, State, Status, TaskState, check
+from llmos.trace.records import Shelf, Status, TaskState
+from llmos.trace.state import State, check
 
 CHART_TICKS: Final = 60
 """So many ticks go into a line of a chart."""

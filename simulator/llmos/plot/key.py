@@ -19,7 +19,7 @@ from llmos.plot.layout import LEFT, MOST_IN_KEY, Chart
 from llmos.plot.looks import IDLE, INK, KERNEL, Look, look
 from llmos.plot.page import BODY_WIDTH
 from llmos.plot.texts import SMALL, line, shorten, width_of
-from llmos.trace.state import Mode
+from llmos.trace.records import Mode
 
 CUT = MarkerStyle(Path([(0, -0.5), (0, 0.5), (-0.9, 0), (0, -0.5)], closed=True))
 """A preemption's mark: an arrow head back from where the task was cut off."""

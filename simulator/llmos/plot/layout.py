@@ -17,7 +17,8 @@ from llmos.plot.spans import Marks, pack
 from llmos.plot.texts import HEADING, line
 from llmos.plot.words import WORLDS, counted, time_unit
 from llmos.trace.metrics import WORLDS as WORLD_OF
-from llmos.trace.state import Mode, ProcessorState, Span, State, TaskState
+from llmos.trace.records import Mode, ProcessorState, Span, TaskState
+from llmos.trace.state import State
 
 LEFT, RIGHT = 0.85, 0.8
 """Room beside the rows for their names and for how busy they were."""

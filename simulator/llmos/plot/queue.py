@@ -25,7 +25,8 @@ from llmos.plot.texts import SMALL, line, shorten
 from llmos.plot.words import MEMBERS, WORLDS, Unit, caption_of, counted, duration, number, time_unit
 from llmos.trace.events import Event
 from llmos.trace.metrics import WORLDS as WORLD_OF
-from llmos.trace.state import ProcessorState, State, Status
+from llmos.trace.records import ProcessorState, Status
+from llmos.trace.state import State
 
 HEIGHT = 1.25
 """Of a queue's panel, in inches."""

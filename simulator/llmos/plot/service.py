@@ -28,7 +28,8 @@ from llmos.plot.texts import BODY, shorten
 from llmos.plot.words import MEMBERS, WORLDS, Unit, caption_of, counted, time_unit
 from llmos.trace.events import Event, Iterate
 from llmos.trace.metrics import WORLDS as WORLD_OF
-from llmos.trace.state import State, Status, TaskState
+from llmos.trace.records import Status, TaskState
+from llmos.trace.state import State
 
 HEIGHT = 3.2
 LEFT, BETWEEN = 0.65, 0.85

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmos.trace import events as ev
-from llmos.trace.state import Span, State, Status
+from llmos.trace.records import Span, Status
+from llmos.trace.state import State
 
 Array = NDArray[np.float64]
 

@@ -44,7 +44,8 @@ from llmos.plot.texts import HEADING, POINTS, SMALL, clean, line, shorten, width
 from llmos.plot.words import caption_of, counted, duration
 from llmos.trace.events import Event
 from llmos.trace.metrics import WORLDS as WORLD_OF
-from llmos.trace.state import Mode, ProcessorState, Span, State, TaskState
+from llmos.trace.records import Mode, ProcessorState, Span, TaskState
+from llmos.trace.state import State
 
 LEVELS = 48
 """Of height in a folded row."""

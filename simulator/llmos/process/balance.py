@@ -112,6 +112,8 @@ class Balance:
         process.dispatcher = thief
         to, origin = thief.slots[0].cpu, victim.slots[0].cpu
         self.emit(ev.Migrate(self.sim.now, to, process.pid, f"cpu {to} {why}", origin=origin))
+        if victim.shows:
+            victim.show()  # it does not decide now, and would be shown with the task that it has lost
         thief.admit(process, Why.CHANGED, to)
         return True
 

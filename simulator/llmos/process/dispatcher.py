@@ -287,7 +287,7 @@ class Dispatcher:
         if self._ticks:
             self._arm_tick()
         if self.shows:
-            self._show()
+            self.show()
         if self.idle and free and not self.ready:
             self.idle(self)
 
@@ -422,7 +422,8 @@ class Dispatcher:
         if armed is not None and self._tick_alarm is None:
             self._tick_alarm = self.sim.at(armed, self.order.tick, self.processor.tick, self)
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Log the ready queue as the policy draws it."""
         shelves = [
             (heading, [(task.pid, figure) for task, figure in tasks[:MOST_SHOWN]])
             for heading, tasks in self.policy.show(self.sim.now).items()

@@ -279,7 +279,14 @@ def _header(spec: MachineSpec) -> ev.Run:
     processors = []
     if spec.cpu:
         processors += [
-            ev.Processor(i, "core", spec.cpu.policy.name, f"cpu{i}") for i in range(spec.cpu.count)
+            ev.Processor(
+                i,
+                "core",
+                spec.cpu.policy.name,
+                f"cpu{i}",
+                speed=spec.cpu.speeds[i] / FULL if spec.cpu.speeds else 1.0,
+            )
+            for i in range(spec.cpu.count)
         ]
     if spec.engine:
         e = spec.engine

@@ -136,7 +136,7 @@ class Programs:
                 case tables.ExecStep():
                     after = self.named(step.exec, (*place, "exec"))
                     ops.update(after.ops)
-                    out.append(calls.Exec(after.start))
+                    out.append(calls.Exec(after.start, step.exec))
                     children += after.processes - 1
                 case tables.HandleStep(program=str() as name):
                     handler = self.named(name, (*place, "program"))

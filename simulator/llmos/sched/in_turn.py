@@ -17,6 +17,7 @@ class InTurn(Scheduler):
     Source: OSTEP ch. 4, process-run.py (IO_RUN_LATER; with `io_first` IO_RUN_IMMEDIATE).
     """
 
+    name = "in-turn"
     depends_on = frozenset[str]()
 
     def __init__(self, io_first: bool = False) -> None:  # noqa: FBT001, FBT002

@@ -141,7 +141,8 @@ class Lottery(Scheduler):
 
     def show(self, now: int) -> Structure:
         tasks = [self._ready[pid] for pid in sorted(self._ready)]
-        return {"": [(task, f"{self._players[task.pid].stake // self._parts} tickets") for task in tasks]}
+        shares = [self._players[task.pid].stake // self._parts for task in tasks]
+        return {"": [(t, f"{n} ticket{'s' * (n != 1)}") for t, n in zip(tasks, shares, strict=True)]}
 
     def _stake(self, task: Task, player: _Player) -> int:
         """Return the task's tickets, more of them if it gave up a part of its latest quantum."""

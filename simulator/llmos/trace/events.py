@@ -28,7 +28,8 @@ class Event(Struct, tag_field="kind", omit_defaults=True, gc=False):
 class Processor(Struct, omit_defaults=True):
     """A core or an engine, as the log's first line describes it.
 
-    `cost` holds an engine's iteration cost in nanoseconds: base, per token, per context token.
+    `speed` is a core's. `cost` holds an engine's iteration cost in nanoseconds: base, per token, per
+    context token.
     """
 
     id: int
@@ -38,6 +39,7 @@ class Processor(Struct, omit_defaults=True):
     slots: int = 1
     token_budget: int = 0
     cost: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    speed: float = 1.0
 
 
 class Run(Event, tag="run", gc=True):

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from llmos.trace.state import Mode, ProcessorState, State, TaskState
+from llmos.trace.records import Mode, ProcessorState, TaskState
+from llmos.trace.state import State
 
 WORLDS = {"process": "cpu", "request": "llm"}
 

@@ -27,7 +27,8 @@ from llmos.errors import LlmosError
 from llmos.files import whole_file
 from llmos.trace import events as ev
 from llmos.trace.expand import tokens_of
-from llmos.trace.state import State, Status, TaskState
+from llmos.trace.records import Status, TaskState
+from llmos.trace.state import State
 
 TraceEvent = dict[str, Any]
 Moment = tuple[Status, int, str]

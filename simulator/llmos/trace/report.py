@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llmos.trace.metrics import metrics, response_ns, tpot_ns, ttft_ns, turnaround_ns, waiting_ns
-from llmos.trace.state import Mode, ProcessorState, State, TaskState
+from llmos.trace.records import Mode, ProcessorState, TaskState
+from llmos.trace.state import State
 
 SCHEMA = 1
 

@@ -18,8 +18,9 @@ from llmos.scenario.machine import MachineSpec, Outcome
 from llmos.scenario.machine import run as run_machine
 from llmos.trace.log import LogFile, Sink
 from llmos.trace.metrics import metrics, response_ns, ttft_ns, turnaround_ns, waiting_ns
+from llmos.trace.records import Mode, TaskState
 from llmos.trace.report import document
-from llmos.trace.state import Mode, State, TaskState, check
+from llmos.trace.state import State, check
 
 MOST_ROWS = 20
 PROCESS_COLUMNS = (

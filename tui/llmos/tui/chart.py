@@ -14,7 +14,7 @@ from typing import Final
 from rich.style import Style
 from textual.strip import Strip
 
-from llmos.trace.state import Mode
+from llmos.trace.records import Mode
 from llmos.tui import palette
 from llmos.tui.tracks import Cell, Row, Track, Tracks
 from llmos.tui.view import Lines, Part, View, fit, line, padded, title_bar, window

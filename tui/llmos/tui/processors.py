@@ -11,7 +11,7 @@ from typing import Final
 from rich.style import Style
 from textual.strip import Strip
 
-from llmos.trace.state import Mode, ProcessorState
+from llmos.trace.records import Mode, ProcessorState
 from llmos.tui import palette
 from llmos.tui.view import Listing, Part, View, chip, fit, line
 from llmos.tui.words import called

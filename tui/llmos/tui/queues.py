@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 from rich.cells import cell_len
 from textual.strip import Strip
 
-from llmos.trace.state import ProcessorState, State, Status
+from llmos.trace.records import ProcessorState, Status
+from llmos.trace.state import State
 from llmos.tui import palette
 from llmos.tui.view import Listing, Part, View, chip, fit, line
 from llmos.tui.words import called, short

@@ -12,7 +12,8 @@ from rich.cells import cell_len
 from textual.strip import Strip
 
 from llmos.trace import events as ev
-from llmos.trace.state import SharedState, State, Status
+from llmos.trace.records import SharedState, Status
+from llmos.trace.state import State
 from llmos.tui import palette
 from llmos.tui.view import Listing, Part, View, chip, fit, line
 from llmos.tui.words import amount

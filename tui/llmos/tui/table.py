@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
-from llmos.trace.state import State, Status, TaskState
+from llmos.trace.records import Status, TaskState
+from llmos.trace.state import State
 from llmos.tui import palette
 from llmos.tui.view import Lines, Part, View, chip, fit, line, padded, title_bar, window
 from llmos.tui.words import called, short

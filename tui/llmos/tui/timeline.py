@@ -22,7 +22,8 @@ from typing import Final
 
 from llmos.trace import events as ev
 from llmos.trace.expand import iteration_ends
-from llmos.trace.state import State, TaskState
+from llmos.trace.records import TaskState
+from llmos.trace.state import State
 from llmos.tui.tracks import Tracks
 
 EVERY: Final = 1000

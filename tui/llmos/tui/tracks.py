@@ -19,7 +19,7 @@ from string import ascii_letters, digits
 from typing import Final, NamedTuple
 
 from llmos.trace import events as ev
-from llmos.trace.state import Mode
+from llmos.trace.records import Mode
 from llmos.tui.words import called
 
 LOOK: Final = 12
