@@ -73,8 +73,6 @@ def test_limits():
     pulses = []
     sim.run_until(max_events=50, every=10, pulse=lambda: pulses.append(sim.events))
     assert pulses == [30, 40, 50]
-    sim.at(sim.now, 0, sim.stop)
-    assert sim.run_until() is Stop.ASKED
 
 
 def test_an_alarm_cannot_be_set_in_the_past():

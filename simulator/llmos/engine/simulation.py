@@ -4,8 +4,8 @@
 - `at` arms an alarm; when it fires, its action runs.
 - Alarms of one instant fire by phase, and inside a phase in the order in which they were armed.
   That is the whole tie rule: never the order of a dict or a set.
-- `run_until` ends at a time limit, at an event limit, when it is asked to stop, or when no alarm is
-  left. simpy's own events (processes, timeouts) may stand in the queue beside the alarms.
+- `run_until` ends at a time limit, at an event limit, or when no alarm is left. simpy's own events
+  (processes, timeouts) may stand in the queue beside the alarms.
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ FOREVER: Final = 2**62
 class Alarm(Event):
     """An action that runs once, at a set time, unless it is cancelled (then its `action` is None).
 
-    It is an event only by name, so that it can stand in simpy's queue: nobody waits for it.
+    It is an event only by name, so that it can stand in simpy's queue: nobody waits for it, and `at`
+    makes it without the ceremony of one.
     """
 
     __slots__ = ("action", "arguments")
 
-    def __init__(self, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        self.action: Callable[..., None] | None = action
-        self.arguments = arguments
+    action: Callable[..., None] | None
+    arguments: tuple[Any, ...]
+
+
+_new: Final = object.__new__
 
 
 class Stop(StrEnum):
@@ -43,7 +46,6 @@ class Stop(StrEnum):
     NOTHING_LEFT = "no event is left"
     TIME_LIMIT = "time limit reached"
     EVENT_LIMIT = "event limit reached"
-    ASKED = "asked to stop"
 
 
 class Simulation(simpy.Environment):
@@ -56,13 +58,14 @@ class Simulation(simpy.Environment):
         super().__init__(initial_time=0)
         self.events = 0
         """Alarms and other events that have fired."""
-        self.stopping = False
 
     def at(self, time_ns: int, phase: int, action: Callable[..., None], *arguments: Any) -> Alarm:
         """Run `action(*arguments)` at `time_ns` (not before now), in `phase` of that instant."""
         if time_ns < self.now:
             raise ValueError(f"an alarm for {time_ns} ns, which is past: it is {self.now} ns")
-        alarm = Alarm(action, arguments)
+        alarm = _new(Alarm)
+        alarm.action = action
+        alarm.arguments = arguments
         # What `schedule` does, but with an absolute time, and any int is a priority.
         heappush(self._queue, (time_ns, phase, next(self._eid), alarm))  # type: ignore[misc]
         return alarm
@@ -75,10 +78,6 @@ class Simulation(simpy.Environment):
         """Whether anything is still to come but alarms that run the action `but`."""
         actions = (event.action if type(event) is Alarm else self.step for *_, event in self._queue)
         return any(action is not None and action != but for action in actions)
-
-    def stop(self) -> None:
-        """End the run after the alarm that is firing now."""
-        self.stopping = True
 
     def run_until(
         self,
@@ -93,31 +92,31 @@ class Simulation(simpy.Environment):
         alarms (to flush a log, to move a progress bar).
         """
         queue = self._queue
-        next_pulse = self.events + every
-        self.stopping = False
+        fired = self.events
+        next_check = min(fired + every, max_events)
         while queue:
             time, _, _, event = queue[0]
             alarm = event if type(event) is Alarm else None
-            action = alarm.action if alarm else self.step
-            if action is None:  # cancelled
+            if alarm and not alarm.action:  # cancelled
                 heappop(queue)
                 continue
             if time >= until_ns:
+                self.events = fired
                 return Stop.TIME_LIMIT
-            if self.events >= max_events:
-                return Stop.EVENT_LIMIT
+            if fired >= next_check:
+                self.events = fired
+                if pulse:
+                    pulse()
+                if fired >= max_events:
+                    return Stop.EVENT_LIMIT
+                next_check = min(fired + every, max_events)
+            fired += 1
             self.now = time  # type: ignore[assignment]  # nobody schedules a float
-            self.events += 1
             if alarm:  # simpy's `step`, without what an alarm does not need
                 heappop(queue)
                 self._now = time
-                action(*alarm.arguments)
+                alarm.action(*alarm.arguments)  # type: ignore[misc]  # it has one, see above
             else:
-                action()
-            if self.stopping:
-                return Stop.ASKED
-            if self.events >= next_pulse:
-                next_pulse += every
-                if pulse:
-                    pulse()
+                self.step()
+        self.events = fired
         return Stop.NOTHING_LEFT
