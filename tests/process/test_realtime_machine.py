@@ -85,17 +85,17 @@ def test_interrupts_cost_time_and_no_work(storm, context):
 
 
 def test_releases_cost_time_and_do_not_drift():
-    """Releases at 0, 10, 20, 30, whatever each costs the core; job k + 1 begins 2 after its release."""
+    """Releases at 0, 10, 20, 30, whatever each costs the core; each job begins 2 after its release."""
     ran = execute(cores(EDF, periodic("A", 3, 10, 4), costs=Costs(release_ns=2)))
     assert [j.release_ns for j in ran.task("A").jobs] == [0, 10, 20, 30]
     assert [j.deadline_ns for j in ran.task("A").jobs] == [10, 20, 30, 40]
-    assert [j.finish_ns for j in ran.task("A").jobs] == [3, 15, 25, 35]
+    assert [j.finish_ns for j in ran.task("A").jobs] == [5, 15, 25, 35]
 
 
-def test_a_completion_costs_time_and_its_deadline_counts():
-    """Work 8, completion 3, period 10: complete at 11, too late, and the same again for the next job."""
+def test_a_completion_costs_time_after_the_job_is_complete():
+    """Work 8, completion 3, period 10: complete at 8; the core is free at 11, so the next one is at 19."""
     ran = execute(cores(EDF, periodic("A", 8, 10, 2), costs=Costs(completion_ns=3)))
-    assert [(j.finish_ns, j.missed) for j in ran.task("A").jobs] == [(11, True), (22, True)]
+    assert [(j.finish_ns, j.missed) for j in ran.task("A").jobs] == [(8, False), (19, False)]
 
 
 def test_decisions_one_after_another_under_one_lock():

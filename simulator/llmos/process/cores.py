@@ -54,6 +54,10 @@ class Core(Slot):
     """When the task's user work began at this rate, with `work` left: counted from there, so that
     charging in pieces rounds as charging at once."""
     work: int = 0
+    effects: list[Callable[[], None]] = field(default_factory=list)
+    """What interrupts will do that are being handled, where they are handled together."""
+    ran: Process | None = None
+    """The task that ran here last, where that costs the next one work."""
     alarm: Alarm | None = None
     plain: bool = field(init=False)
     """Whether it always works at the full rate."""
@@ -79,6 +83,8 @@ class Rules:
     - `full_quantum`: a burst that ends early keeps the core for the rest of its quantum (lottery.py).
     - `keep_on_io`: a task that waits for a device keeps its core idle (process-run.py, SWITCH_ON_END).
     - `abort_on_miss`: a job that is not complete at its deadline is given up (SimSo).
+    - `whole_entries`: the kernel is entered and left as a whole: interrupts that come while it is in are
+      handled before it leaves, and whoever runs then has its context loaded, even if it ran before (SimSo).
     - `serial_decisions`: the cores make decisions one after another, as under one lock (SimSo).
     """
 
@@ -87,6 +93,7 @@ class Rules:
     full_quantum: bool = False
     keep_on_io: bool = False
     abort_on_miss: bool = False
+    whole_entries: bool = False
     serial_decisions: bool = False
 
 
@@ -135,6 +142,7 @@ class Cores:
         for dispatcher in self.dispatchers:
             dispatcher.processor = self
         self._pads = bool(rules.whole_ns or rules.full_quantum)
+        self._repeats = bool(costs.preemption_work_ns or costs.migration_work_ns)
         self._beats: list[Beat] = []
         if rules.rotate_ns:
             self.beat(rules.rotate_ns, order.ended, self._rotate)
@@ -152,7 +160,22 @@ class Cores:
             self.keep_no_more(core.kept_for)
         if overhead_ns:
             self._occupy(core, overhead_ns)
+        if self._repeats:
+            self._repeat_work(core)
         self.resume(core)
+
+    def _repeat_work(self, core: Core) -> None:
+        """Add what a task must do again that was interrupted in the middle of its burst."""
+        process: Process = core.task  # type: ignore[assignment]
+        if process.remaining < process.burst:
+            again = 0
+            if process.ran_on is not core:
+                again = self.costs.migration_work_ns
+            elif core.ran is not process:
+                again = self.costs.preemption_work_ns
+            process.remaining += again
+            process.burst += again
+        process.ran_on, core.ran = core, process
 
     def halt(self, slot: Slot) -> None:
         core: Core = slot  # type: ignore[assignment]
@@ -172,7 +195,7 @@ class Cores:
         """
         core = self.cores[cpu]
         running = core.task is not None and core.alarm is not None and not core.in_kernel
-        if running:
+        if running and not core.effects:  # else its context is saved already
             cost_ns += self.costs.interrupt_context_ns
         self.emit(ev.Interrupt(self.sim.now, cpu, reason=reason, irq=irq, cost_ns=cost_ns))
         if cost_ns == 0:
@@ -349,10 +372,25 @@ class Cores:
     def irq(self, cpu: int, irq: str, cost_ns: int, reason: str, then: Callable[[], None]) -> None:
         """Raise an interrupt on core `cpu`; its effect `then` comes when it has been handled."""
         handled = self.interrupt(cpu, irq, cost_ns, reason)
-        if handled == self.sim.now:
+        if self.rules.whole_entries:
+            core = self.cores[cpu]
+            core.effects.append(then)
+            if len(core.effects) == 1:
+                self.sim.at(handled, self.order.came, self._have_effect, core)
+        elif handled == self.sim.now:
             then()
         else:
             self.sim.at(handled, self.order.came, then)
+
+    def _have_effect(self, core: Core) -> None:
+        """Let interrupts have their effects when all that have come meanwhile are handled too, and ask."""
+        if core.free_at > self.sim.now:
+            self.sim.at(core.free_at, self.order.came, self._have_effect, core)
+            return
+        effects, core.effects = core.effects, []
+        for effect in effects:
+            effect()
+        core.dispatcher.disturb(core)
 
     def _occupy(self, core: Core, cost_ns: int) -> None:
         """Keep `core` busy in the kernel for `cost_ns` from when it is free."""

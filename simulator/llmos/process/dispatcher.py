@@ -41,6 +41,8 @@ class Slot:
     place: int = 0
     """Its number among the slots of its dispatcher."""
     task: Task | None = None
+    task_since: int = -1
+    """When (ns) it was dispatched."""
     handed_back: Task | None = None
     """The task that was here until just now and may be picked again."""
     why_back: str = ""
@@ -76,6 +78,12 @@ class Costs:
     """Releasing a job of a periodic task, on the core on which the task ran last."""
     completion_ns: int = 0
     """Ending a job of a periodic task."""
+    context_load_ns: int = 0
+    """Loading the context of a task: at every dispatch, and with `whole_entries` after an interrupt."""
+    preemption_work_ns: int = 0
+    """User work that a task must do again when it goes on after another one has run on its core."""
+    migration_work_ns: int = 0
+    """User work that a task must do again when it goes on on another core."""
     interrupt_context_ns: int = 0
     """Saving and restoring the context of a running task, for each interrupt that it suffers."""
 
@@ -141,6 +149,8 @@ class Dispatcher:
         """What to do when a decision leaves slots free, if anything."""
         self._free = dict(enumerate(slots))
         """The slots without a task, by place."""
+        self._disturbed: dict[int, Task] = {}
+        """Tasks on whose core something has happened since the last decision, by place."""
         self._newcomers: dict[int, int] = {}
         """Tasks that became ready since the last decision: pid -> the cpu where the kernel heard of it."""
         # Bound once: these are asked at every dispatch.
@@ -284,6 +294,8 @@ class Dispatcher:
                 self._let_newcomers_preempt()
             else:
                 self._newcomers.clear()
+        if self._disturbed:
+            self._settle()
         if self._ticks:
             self._arm_tick()
         if self.shows:
@@ -373,9 +385,11 @@ class Dispatcher:
         if not slot.local:
             self._tell(slot, task)
         now, cpu = self.sim.now, slot.cpu
-        slot.task = task
+        slot.task, slot.task_since = task, now
         del self._free[slot.place]
-        switch = self.costs.context_switch_ns if slot.last is not task else 0
+        switch = self.costs.context_load_ns
+        if slot.last is not task:
+            switch += self.costs.context_switch_ns
         if task.cpu != cpu:
             if task.cpu >= 0:
                 switch += self.costs.migration_ns
@@ -409,6 +423,25 @@ class Dispatcher:
         for slot in self._free.values():
             if slot.handed_back is task:
                 self._vacate(slot, task)
+
+    def disturb(self, slot: Slot) -> None:
+        """Note that the task in `slot` was interrupted by something that may change the decision."""
+        if slot.task is not None and not slot.in_kernel:
+            self._disturbed[slot.place] = slot.task
+        self.processor.request(self)
+
+    def _settle(self) -> None:
+        """Let those go on who were interrupted for nothing, when their context is loaded again."""
+        for place, task in self._disturbed.items():
+            slot = self.slots[place]
+            if slot.task is task and not slot.in_kernel and slot.task_since != self.sim.now:
+                self.processor.sync(self)
+                self.processor.halt(slot)
+                cost = self.costs.context_load_ns
+                left = slot.quantum_left or 0
+                self.emit(Renew(self.sim.now, slot.cpu, task.pid, "nobody goes before it", cost, left))
+                self.processor.begin(slot, cost)
+        self._disturbed.clear()
 
     def _arm_tick(self) -> None:
         at = self.policy.next_tick(self.sim.now)

@@ -113,7 +113,14 @@ class Kernel:
         periodic.begin(self, process)
         self.fetch(process, None)
         self.balance.place(process)
-        self.ready(process, Why.ARRIVAL, cpu)
+        if process.period and (self.costs.release_ns or self.rules.whole_entries):
+            why, then = (
+                f"the first job of {process.name} is due",
+                partial(self.ready, process, Why.ARRIVAL, cpu),
+            )
+            self.cores.irq(cpu, "release", self.costs.release_ns, why, then)
+        else:
+            self.ready(process, Why.ARRIVAL, cpu)
 
     def ready(self, process: Process, why: Why, cpu: int) -> None:
         """Put `process` into the ready queue of its dispatcher."""
@@ -227,7 +234,10 @@ class Kernel:
                 self.fetch(process, None)
                 continue
             name = type(call).__name__.lower()
-            cost = self.costs.completion_ns if isinstance(call, EndJob) else self.costs.syscall_ns
+            cost = self.costs.syscall_ns
+            if isinstance(call, EndJob):  # the job is complete; what it costs to note that comes after it
+                periodic.complete(self, core, process)
+                cost = self.costs.completion_ns
             self.emit(ev.Syscall(self.sim.now, core.cpu, process.pid, name=name, cost_ns=cost))
             if cost:
                 self.cores.in_kernel(core, cost, partial(self._after_syscall, core, process, call, cost))

@@ -51,7 +51,7 @@ def _release(kernel: Kernel, process: Process) -> None:
         return  # the task itself has only just come
     cost, why = kernel.costs.release_ns, f"a job of {process.name} is due"
     announce = partial(_announce, kernel, process, period)
-    if cost:
+    if cost or kernel.rules.whole_entries:
         kernel.cores.irq(max(0, process.cpu), "release", cost, why, announce)
     else:
         announce()
@@ -64,8 +64,8 @@ def _announce(kernel: Kernel, process: Process, period: Period) -> None:
         kernel.wake(process, f"job {period.released} is released")
 
 
-def end_job(kernel: Kernel, core: Core, process: Process, _call: Call) -> bool:
-    """Complete the current job; block until the next one is released, if that has not happened yet."""
+def complete(kernel: Kernel, core: Core, process: Process) -> None:
+    """Complete the current job, in time or not."""
     period = process.period
     if period is None:
         raise kernel.bad_program(process, "EndJob is for periodic tasks; give it a `period`")
@@ -73,6 +73,13 @@ def end_job(kernel: Kernel, core: Core, process: Process, _call: Call) -> bool:
     kernel.emit(ev.Complete(kernel.sim.now, core.cpu, process.pid, job=period.completed))
     period.deadlines.popleft()
     kernel.sim.cancel(process.miss_alarms.popleft())
+
+
+def end_job(kernel: Kernel, core: Core, process: Process, _call: Call) -> bool:
+    """Block until the next job is released, if that has not happened yet."""
+    period = process.period
+    if period is None:
+        return False  # `complete` has refused it
     if period.jobs is not None and period.completed == period.jobs:
         kernel.exit(core, process, "all jobs are complete")
         return False

@@ -61,6 +61,8 @@ class Process(Task):
     """Cache that it needs to work fast, where the cores have caches."""
     dispatcher: Dispatcher | None = None
     """The ready queue it is in, or was in last."""
+    ran_on: Core | None = None
+    """The core on which it ran last, where going on elsewhere costs work."""
     parent: Process | None = None
     children: set[int] = field(default_factory=set)
     """Pids of its children that live."""

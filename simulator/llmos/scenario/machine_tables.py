@@ -58,6 +58,14 @@ class Costs(Model):
     ipi: Duration = Field(default=0, description="Telling another core that there is work for it.")
     release: Duration = Field(default=0, description="Releasing a job of a periodic task.")
     completion: Duration = Field(default=0, description="Ending a job of a periodic task.")
+    context_load: Duration = Field(default=0, description="Loading the context of a task, at every dispatch.")
+    preemption_work: Duration = Field(
+        default=0,
+        description="User work that a task must do again when it goes on after another ran on its core.",
+    )
+    migration_work: Duration = Field(
+        default=0, description="User work that a task must do again when it goes on on another core."
+    )
     interrupt_context: Duration = Field(
         default=0,
         description="Saving and restoring the context of a running task, for each interrupt that it suffers.",
@@ -105,6 +113,11 @@ class Rules(Model):
     )
     abort_on_miss: bool = Field(
         default=False, description="A job that is not complete at its deadline is given up."
+    )
+    whole_entries: bool = Field(
+        default=False,
+        description="The kernel is entered and left as a whole: what comes meanwhile is handled before it "
+        "leaves, and whoever runs then has its context loaded.",
     )
     serial_decisions: bool = Field(
         default=False, description="The cores make their decisions one after another, under one lock."
