@@ -272,4 +272,4 @@ class EEVDF(Scheduler):
     def _figure(self, entity: _Entity) -> str:
         lag = (self._total - entity.vruntime * self._load) * entity.weight // (self._load * NICE_0 * FINE)
         amount = entity.task.amount
-        return f"virtual deadline {amount(entity.deadline // FINE)}, lag {amount(lag)}"
+        return f"due {amount(entity.deadline // FINE)}, lag {amount(lag)}"
