@@ -61,7 +61,7 @@ def build(
             return policy_of(scenario, own, world, (world, "scheduler"), findings, seed=seed)
         return policy_of(scenario, scheduler, world, ("scheduler",), asked, folder, seed=seed)
 
-    outside.check(scenario, work, findings)
+    outside.check_targets(scenario, work, findings)
     if model.cpu and model.cpu.partition:
         realtime.deal(work.tasks, model.cpu.count, model.cpu.partition, findings)
     cpu, engine = _cpu(scenario, policy), _engine(scenario, policy, costs, findings)

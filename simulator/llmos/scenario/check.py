@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from llmos.errors import did_you_mean
-from llmos.scenario import positions
+from llmos.scenario import outside, positions
 from llmos.scenario.build import policy_of, worlds
 from llmos.scenario.policies import World
 from llmos.scenario.programs import Programs
@@ -34,6 +34,7 @@ def check(scenario: Scenario, findings: Findings) -> None:
     _names(scenario, findings)
     _work(scenario, findings)
     _policies(scenario, findings)
+    outside.check(scenario, findings)
 
 
 def metric_names(scenario_worlds: list[World]) -> list[str]:

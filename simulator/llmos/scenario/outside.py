@@ -69,8 +69,8 @@ def injections(model: ScenarioModel) -> list[Injection]:
     ]
 
 
-def check(scenario: Scenario, work: Work, findings: Findings) -> None:
-    """Check that names are used once, and that who is named is there."""
+def check(scenario: Scenario, findings: Findings) -> None:
+    """Check that names are used once, and that the groups, cores and devices that are named are there."""
     model = scenario.model
     seen: dict[str, str] = {}
     for kind in ("mutex", "semaphore", "condition", "pipe", "mailbox"):
@@ -80,18 +80,23 @@ def check(scenario: Scenario, work: Work, findings: Findings) -> None:
             seen[thing.name] = kind
     _check_groups(scenario, findings)
     _check_cores(scenario, findings)
-    tasks = {task.name for task in work.tasks}
     devices = {device.name for device in model.device}
     count = model.cpu.count if model.cpu else 1
     for i, inject in enumerate(model.inject):
-        if inject.task is not None and inject.task not in tasks:
-            hint = did_you_mean(inject.task, tasks)
-            findings.add(("inject", i, "task"), f'there is no task "{inject.task}"', hint=hint)
         if inject.pause is not None and inject.pause not in devices:
             hint = did_you_mean(inject.pause, devices) or "declare it under [[device]]"
             findings.add(("inject", i, "pause"), f'there is no device "{inject.pause}"', hint=hint)
         if inject.cpu >= count:
             findings.add(("inject", i, "cpu"), f"there is no core {inject.cpu}; the last one is {count - 1}")
+
+
+def check_targets(scenario: Scenario, work: Work, findings: Findings) -> None:
+    """Check that the tasks that get signals are there, now that all names are known."""
+    tasks = {task.name for task in work.tasks}
+    for i, inject in enumerate(scenario.model.inject):
+        if inject.task is not None and inject.task not in tasks:
+            hint = did_you_mean(inject.task, tasks)
+            findings.add(("inject", i, "task"), f'there is no task "{inject.task}"', hint=hint)
 
 
 def _check_groups(scenario: Scenario, findings: Findings) -> None:
