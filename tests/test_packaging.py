@@ -10,6 +10,8 @@ from zipfile import ZipFile
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from llmos.version import VERSION
+
 SOURCES = ("simulator", "kernels", "tui")
 
 
@@ -64,8 +66,8 @@ def test_every_room_is_a_package(root):
     assert [room for room in rooms if not (room / "__init__.py").is_file()] == []
 
 
-def test_the_wheel_holds_llmos_and_its_description_only(files, project):
-    own = ("llmos/", f"llmos-{project['version']}.dist-info/")
+def test_the_wheel_holds_llmos_and_its_description_only(files):
+    own = ("llmos/", f"llmos-{VERSION}.dist-info/")
     assert [name for name in files if not name.startswith(own)] == []
     assert "llmos/__init__.py" not in files
     assert [name for name in files if "__pycache__" in name or name.startswith("llmos/tests")] == []
@@ -108,5 +110,5 @@ def test_everything_that_is_installed_is_pinned(root, project):
     assert wanted - pinned == set()
 
 
-def test_the_changelog_tells_of_this_version(root, project):
-    assert f"## [{project['version']}]" in (root / "CHANGELOG.md").read_text(encoding="utf-8")
+def test_the_changelog_tells_of_this_version(root):
+    assert f"## [{VERSION}]" in (root / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +21,7 @@ import msgspec
 from llmos.costs.profile import load_profile
 from llmos.errors import LlmosError, ProfileError
 from llmos.scenario.extends import is_path
+from llmos.version import VERSION
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -100,7 +100,7 @@ class Keys:
         self._name = name
         self._folder = folder
         self._profile = profile
-        self._version = _version()
+        self._version = VERSION
         self._digests: dict[str, str] = {}
 
     def key(self, raw: Mapping[str, Any], seed: int) -> str:
@@ -146,10 +146,3 @@ def _named(value: Any, key: str) -> Iterator[tuple[str, str]]:
             yield from _named(inner, key)
     elif isinstance(value, str) and (key == "profile" or is_path(value, key)):
         yield ("profile" if key == "profile" else "file"), value
-
-
-def _version() -> str:
-    try:
-        return version("llmos")
-    except PackageNotFoundError:
-        return "unknown"

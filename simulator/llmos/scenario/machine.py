@@ -43,7 +43,7 @@ from llmos.storage.device import Device
 from llmos.trace import events as ev
 from llmos.trace.log import Log, Sink
 from llmos.trace.state import State
-from llmos.version import version
+from llmos.version import VERSION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,7 +295,7 @@ def _header(spec: MachineSpec) -> ev.Run:
         )
     return ev.Run(
         0,
-        version=version(),
+        version=VERSION,
         scenario=spec.scenario,
         question=spec.question,
         seed=spec.seed,

@@ -85,9 +85,9 @@ def llmos() -> None:
 
 def _version(ctx: click.Context, asked: bool) -> None:
     if asked:
-        from llmos.version import version
+        from llmos.version import VERSION
 
-        click.echo(f"llmos, version {version()}")
+        click.echo(f"llmos, version {VERSION}")
         ctx.exit()
 
 
