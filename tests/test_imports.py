@@ -18,7 +18,7 @@ SOURCES = ("simulator", "kernels", "tui")
 # A room imports rooms of earlier lines, and of its own line when no circle comes of it.
 ORDER = (
     {"errors"},
-    {"files", "plugins", "version", "sched", "replacement"},
+    {"files", "plugins", "version", "quantile", "sched", "replacement"},
     {"trace", "costs"},
     {"engine"},
     {"process", "memory", "storage", "devices"},

@@ -7,11 +7,12 @@ from machines import POLICIES, cores, engine, execute, overheads, requests, task
 
 from llmos.process.dispatcher import Costs
 from llmos.process.program import Io
+from llmos.quantile import quantile
 from llmos.scenario.machine import RequestSpec
 from llmos.sched.fcfs import FCFS
 from llmos.sched.rr import RoundRobin
 from llmos.trace import events as ev
-from llmos.trace.metrics import metrics, quantile
+from llmos.trace.metrics import metrics
 from llmos.trace.records import Mode, Status
 from llmos.trace.report import document
 from llmos.trace.state import State, check, fold

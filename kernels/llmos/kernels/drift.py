@@ -8,9 +8,10 @@ import random
 import time
 from dataclasses import dataclass
 
-from llmos.costs.profile import Profile, Row, Spread, quantile
+from llmos.costs.profile import Profile, Row, Spread
 from llmos.errors import ProfileError
 from llmos.kernels.device import open_device
+from llmos.quantile import quantile
 
 PROBES = 12
 ROUNDS = 8

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from llmos.costs.ops import Op, show_op
-from llmos.costs.profile import Row, Spread, quantile
+from llmos.costs.profile import Row, Spread
 from llmos.errors import ProfileError
 from llmos.kernels.device import Device
+from llmos.quantile import quantile
 
 FEWEST_ROUNDS, WANTED_ROUNDS, MOST_ROUNDS = 3, 6, 12  # of each of the two passes
 SLOWEST_SAMPLE = 1 / 300  # A single run may take this much of the budget.

@@ -9,7 +9,6 @@
 """
 
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -23,6 +22,7 @@ import msgspec
 from llmos.costs.ops import Op, make_op, op_fields, show_op
 from llmos.errors import ProfileError, did_you_mean
 from llmos.files import write_whole
+from llmos.quantile import quantile
 
 SCHEMA = 1
 THIS_MACHINE = "this-machine"
@@ -121,15 +121,6 @@ class Listed(msgspec.Struct, frozen=True):
     path: Path
     profile: Profile | None
     problem: str = ""
-
-
-def quantile(values: Sequence[float], q: float) -> float:
-    """The q-quantile (0 to 1) of at least one value, linear between neighbours."""
-    ordered = sorted(values)
-    place = q * (len(ordered) - 1)
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 def check_name(name: str) -> None:

@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
+from llmos.quantile import quantile
 from llmos.trace.records import Mode, ProcessorState, TaskState
 from llmos.trace.state import State
 
@@ -68,15 +69,6 @@ def samples(state: State, world: str, quantity: str) -> list[float]:
     measure = QUANTITIES[quantity][0]
     values = (measure(t) for _, t in sorted(state.tasks.items()) if WORLDS[t.world] == world)
     return [value for value in values if value is not None]
-
-
-def quantile(values: Sequence[float], q: float) -> float:
-    """Return the q-quantile (0..1) of `values` with linear interpolation between order statistics."""
-    ordered = sorted(values)
-    place = q * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
 def metrics(state: State) -> dict[str, float]:
