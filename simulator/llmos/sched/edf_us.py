@@ -2,12 +2,11 @@
 
 from fractions import Fraction
 
-from llmos.sched.base import CoreCount, Task
 from llmos.sched.edf import EDF
-from llmos.sched.realtime import FIRST, heavy_reason, is_heavy, threshold_share
+from llmos.sched.realtime import HeavyFirst
 
 
-class EDFUS(EDF):
+class EDFUS(HeavyFirst, EDF):
     """EDF-US: heavy tasks run before all others, the others by their deadlines.
 
     On several cores one heavy task can be lost behind many light ones that are due a little earlier,
@@ -27,15 +26,6 @@ class EDFUS(EDF):
 
     name = "edf-us"
 
-    def __init__(self, cores: CoreCount = 2, threshold: float | None = None, ties: str = "ready") -> None:
-        super().__init__(ties)
-        self._share = threshold_share(threshold, cores, Fraction(max(cores, 1), max(2 * cores - 1, 1)))
-
-    def key(self, task: Task) -> int:
-        return FIRST if is_heavy(task, self._share) else super().key(task)
-
-    def figure(self, task: Task, now: int) -> str:
-        return ("heavy, " if is_heavy(task, self._share) else "") + super().figure(task, now)
-
-    def reason(self, task: Task, now: int) -> str:
-        return heavy_reason(task, self._share) if is_heavy(task, self._share) else super().reason(task, now)
+    @staticmethod
+    def heavy_share(cores: int) -> Fraction:
+        return Fraction(cores, 2 * cores - 1)

@@ -6,13 +6,14 @@
 - A task without a period or a deadline has the key NEVER: it runs when nobody else is ready.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
 from heapq import heappush
 from itertools import count
 from typing import Final
 
-from llmos.sched.base import Ordered, Task, Why
+from llmos.sched.base import CoreCount, Ordered, Task, Why
 
 NEVER: Final = 2**63
 """Later than every deadline and longer than every period."""
@@ -67,6 +68,28 @@ def threshold_share(share: float | None, cores: int, default: Fraction) -> Fract
     if not 0 < share <= 1:
         raise ValueError(f"threshold: it should be above 0 and at most 1, not {share}")
     return Fraction(str(share))
+
+
+class HeavyFirst(RealTime):
+    """Another order of tasks (the next class in line), but heavy ones before all others."""
+
+    def __init__(self, cores: CoreCount = 2, threshold: float | None = None, ties: str = "ready") -> None:
+        super().__init__(ties)
+        self._share = threshold_share(threshold, cores, self.heavy_share(max(cores, 1)))
+
+    @staticmethod
+    @abstractmethod
+    def heavy_share(cores: int) -> Fraction:
+        """The share of a core above which a task is heavy."""
+
+    def key(self, task: Task) -> int:
+        return FIRST if is_heavy(task, self._share) else super().key(task)  # type: ignore[safe-super]
+
+    def figure(self, task: Task, now: int) -> str:
+        return ("heavy, " if is_heavy(task, self._share) else "") + super().figure(task, now)
+
+    def reason(self, task: Task, now: int) -> str:
+        return heavy_reason(task, self._share) if is_heavy(task, self._share) else super().reason(task, now)
 
 
 def is_heavy(task: Task, share: Fraction) -> bool:

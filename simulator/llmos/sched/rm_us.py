@@ -2,12 +2,11 @@
 
 from fractions import Fraction
 
-from llmos.sched.base import CoreCount, Task
-from llmos.sched.realtime import FIRST, heavy_reason, is_heavy, threshold_share
+from llmos.sched.realtime import HeavyFirst
 from llmos.sched.rm import RM
 
 
-class RMUS(RM):
+class RMUS(HeavyFirst, RM):
     """RM-US: heavy tasks run before all others, the others by their periods.
 
     On several cores one heavy task with a long period can be lost behind many light ones, although
@@ -26,15 +25,6 @@ class RMUS(RM):
 
     name = "rm-us"
 
-    def __init__(self, cores: CoreCount = 2, threshold: float | None = None, ties: str = "ready") -> None:
-        super().__init__(ties)
-        self._share = threshold_share(threshold, cores, Fraction(max(cores, 1), max(3 * cores - 2, 1)))
-
-    def key(self, task: Task) -> int:
-        return FIRST if is_heavy(task, self._share) else super().key(task)
-
-    def figure(self, task: Task, now: int) -> str:
-        return ("heavy, " if is_heavy(task, self._share) else "") + super().figure(task, now)
-
-    def reason(self, task: Task, now: int) -> str:
-        return heavy_reason(task, self._share) if is_heavy(task, self._share) else super().reason(task, now)
+    @staticmethod
+    def heavy_share(cores: int) -> Fraction:
+        return Fraction(cores, 3 * cores - 2)
