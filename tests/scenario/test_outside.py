@@ -1,10 +1,14 @@
 """Shared things, cgroups and injections in a scenario: what is wrong with them is told, with its place."""
 
+from typing import get_args
+
 import pytest
 
 from llmos.errors import ScenarioError
+from llmos.process.signals import SIGNALS
 from llmos.scenario.build import build
 from llmos.scenario.load import load_text
+from llmos.scenario.shared_tables import Signal
 
 HEAD = 'question = "What is wrong?"\n[[task]]\nname = "A"\nburst = "1 ms"\n'
 
@@ -49,3 +53,7 @@ def test_a_step_that_names_nothing_is_told():
     text = 'question = "?"\n[[mutex]]\nname = "door"\n[[task]]\nprogram = [{ lock = "dor" }]\n'
     with pytest.raises(ScenarioError, match=r'5: task\[0\].program\[0\].lock: there is no mutex "dor"'):
         load_text(text)
+
+
+def test_a_scenario_knows_every_signal_that_the_kernel_knows():
+    assert get_args(Signal) == SIGNALS

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from llmos.engine.order import CONVENTIONS
 from llmos.engine.simulation import Simulation, Stop
@@ -178,17 +179,12 @@ class _Machine:
             period = Period(every_ns=task.period_ns, deadline_ns=deadline, jobs=task.jobs)
         process = Process(
             pid=pid,
-            name=task.name,
-            priority=task.priority,
-            tickets=task.tickets,
-            client=task.client,
+            **_terms(task),
             program=task.program(),
             period=period,
             relative_deadline_ns=deadline,
             period_ns=task.period_ns,
             wcet_ns=task.wcet_ns,
-            nice=task.nice,
-            group=task.group,
             affinity=task.affinity,
             working_set_bytes=task.working_set_bytes,
         )
@@ -218,12 +214,7 @@ class _Machine:
     def _request(self, pid: int, spec: RequestSpec) -> None:
         request = Request(
             pid=pid,
-            name=spec.name,
-            priority=spec.priority,
-            tickets=spec.tickets,
-            client=spec.client,
-            nice=spec.nice,
-            group=spec.group,
+            **_terms(spec),
             prompt=spec.prompt,
             output=spec.output,
             relative_deadline_ns=spec.deadline_ns,
@@ -269,6 +260,11 @@ class _Machine:
             end = self.spec.until_ns
         self.log.emit(ev.End(end, reason=reason, ok=ok))
         self.log.flush()
+
+
+def _terms(spec: TaskSpec | RequestSpec) -> dict[str, Any]:
+    """What a policy may know of a task and of a request alike."""
+    return {name: getattr(spec, name) for name in ("name", "priority", "tickets", "client", "nice", "group")}
 
 
 def _unfinished(tasks: int) -> str:
