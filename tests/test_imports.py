@@ -17,7 +17,7 @@ SOURCES = ("simulator", "kernels", "tui")
 
 # A room imports rooms of earlier lines, and of its own line when no circle comes of it.
 ORDER = (
-    {"errors"},
+    {"errors", "parameters"},
     {"files", "plugins", "version", "quantile", "sched", "replacement"},
     {"trace", "costs"},
     {"engine"},
@@ -31,7 +31,7 @@ ORDER = (
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 
 # Policies are plain objects: they see errors, and nothing that is not Python's own.
-ONLY = {"sched": {"errors"}, "replacement": {"errors"}}
+ONLY = {"sched": {"errors", "parameters"}, "replacement": {"errors", "parameters"}}
 
 # What shows a run reads its log, never the machine that made it.
 MACHINE = {"engine", "process", "memory", "storage", "devices", "serving"}

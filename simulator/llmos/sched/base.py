@@ -24,28 +24,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
-from random import Random
-from typing import Annotated, Final
+from typing import Final
+
+from llmos.parameters import CoreCount, Dice, Duration, Service
+
+__all__ = [
+    "SLICE", "CoreCount", "Dice", "Duration", "Ordered", "Queue", "Scheduler", "Service", "Structure", "Task",
+    "Why", "duration", "per_level",
+]  # fmt: skip
+"""The annotations of `llmos.parameters` are part of the contract, so a policy finds them here."""
 
 SLICE: Final = 10_000_000
 """The default time slice: 10 ms on a core. An engine reads it as 32 tokens (see `Service`)."""
-
-Service = Annotated[int, "service"]
-"""A policy parameter in units of service.
-
-A scenario gives it as "5 ms" on a core and "16 tokens" in an engine. When it is left out, its
-default, written for a core, means as many slices in an engine: SLICE becomes 32 tokens.
-"""
-
-Duration = Annotated[int, "duration"]
-"""A policy parameter that is a time in nanoseconds in both worlds."""
-
-
-CoreCount = Annotated[int, "cores"]
-"""A policy parameter that is the number of cores; unless a scenario says otherwise, the machine's."""
-
-Dice = Annotated[Random, "dice"]
-"""A policy parameter that is a random stream of its own; the machine gives it, never a scenario."""
 
 
 class Why(StrEnum):

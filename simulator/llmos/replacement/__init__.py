@@ -1,0 +1,1 @@
+"""Replacement policies, one file each, behind the contract of `llmos.replacement.base`."""

@@ -1,0 +1,36 @@
+"""First in, first out."""
+
+from collections.abc import Container
+
+from llmos.replacement.base import NONE, Key, ReplacementPolicy, Structure
+
+
+class Fifo(ReplacementPolicy):
+    """FIFO: who has been resident longest goes.
+
+    It looks at no reference after the first, so it costs nothing per hit, and throws out what is used
+    all the time as readily as what is never used again. More frames can make it worse: Belady's anomaly.
+
+    Source: OSTEP ch. 22; Belady, Nelson and Shedler 1969 (the anomaly).
+    """
+
+    def __init__(self) -> None:
+        self._queue: dict[Key, None] = {}  # a dict keeps the order of insertion and forgets in O(1)
+
+    def inserted(self, key: Key, *, write: bool = False) -> None:
+        self._queue[key] = None
+
+    def accessed(self, key: Key, *, write: bool = False) -> None:
+        pass
+
+    def victim(self, spared: Container[Key] = NONE, incoming: Key | None = None) -> Key | None:
+        return next((key for key in self._queue if key not in spared), None)
+
+    def removed(self, key: Key) -> None:
+        del self._queue[key]
+
+    def reason(self, key: Key) -> str:
+        return "first in"
+
+    def show(self) -> Structure:
+        return {"": [(key, "") for key in self._queue]}

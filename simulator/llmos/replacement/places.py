@@ -1,0 +1,80 @@
+"""Places: a fixed number of them, and a policy that decides who keeps one.
+
+- The smallest mechanism a policy can be put into: a set of a TLB, the frames of an exam question, a cache
+  whose miss ratio is wanted. The pager of `llmos.memory` does the same with shares, pins and writes.
+- It checks the policy: one that names who is spared or not resident
+  has broken its contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import NamedTuple
+
+from llmos.errors import PolicyError
+from llmos.replacement.base import NONE, Key, ReplacementPolicy
+
+
+class Reference(NamedTuple):
+    """What a reference did: whether it hit, and who had to go (None if nobody)."""
+
+    hit: bool
+    victim: Key | None = None
+    reason: str = ""
+
+
+HIT = Reference(hit=True)
+FREE = Reference(hit=False)
+
+
+class Places:
+    """`capacity` places (at least 1), filled and emptied as `policy` says."""
+
+    __slots__ = ("capacity", "policy", "resident")
+
+    def __init__(self, capacity: int, policy: ReplacementPolicy) -> None:
+        self.capacity = capacity
+        self.policy = policy
+        self.resident: dict[Key, None] = {}
+
+    def refer(self, key: Key, *, write: bool = False, spared: Container[Key] = NONE) -> Reference:
+        """Refer to `key`, which becomes resident if it is not."""
+        policy = self.policy
+        if key in self.resident:
+            policy.accessed(key, write=write)
+            return HIT
+        done = FREE
+        if len(self.resident) >= self.capacity:
+            victim = chosen(policy, self.resident, spared, key)
+            if victim is None:
+                raise LookupError(f"all {self.capacity} places are spared; there is none for {key!r}")
+            done = Reference(hit=False, victim=victim, reason=policy.reason(victim))
+            del self.resident[victim]
+            policy.evicted(victim)
+        self.resident[key] = None
+        policy.inserted(key, write=write)
+        return done
+
+    def remove(self, key: Key) -> None:
+        """Empty the place of the resident `key`."""
+        del self.resident[key]
+        self.policy.removed(key)
+
+
+def chosen(
+    policy: ReplacementPolicy, resident: Container[Key], spared: Container[Key], incoming: Key | None
+) -> Key | None:
+    """Ask `policy` for a victim and see that it is one.
+
+    Raises PolicyError if it is spared or not resident.
+    """
+    victim = policy.victim(spared, incoming)
+    if victim is None:
+        return None
+    if victim not in resident:
+        raise PolicyError(f"its victim {victim!r} is not resident", policy=type(policy).__name__)
+    if victim in spared:
+        raise PolicyError(
+            f"its victim {victim!r} is spared (pinned or not its own)", policy=type(policy).__name__
+        )
+    return victim
