@@ -1,4 +1,4 @@
-"""From a policy's name and parameters in a scenario to a scheduler; and what each policy is about.
+"""From a policy's name and parameters in a scenario to the policy itself; and what each one is about.
 
 - The parameters of a policy are those of its `__init__`: their annotations say how to read them.
   `Service` is time on a core and tokens in an engine, `Duration` is time in both.
@@ -6,7 +6,8 @@
 - A `Service` that is left out in an engine keeps its number of slices: 10 ms become 32 tokens.
 - On a command line a choice is one text: "rr quantum=5 ms", "mlfq quantum=[5 ms, 10 ms, 20 ms]";
   `parse_choice` reads it and `label` writes it.
-- A `Dice` parameter is no choice of anybody's: it gets the run's random stream "scheduler".
+- Schedulers and replacement policies are two families; a policy of either is read by the same rules.
+- Nobody chooses a `Dice` parameter (a random stream of the run) or a `Capacity` (the number of places).
 - `describe` reads a policy's docstring: summary, lesson, parameters, source.
 """
 
@@ -24,18 +25,32 @@ from typing import Annotated, Any, Final, Literal, TypeGuard, Union, get_args, g
 
 from llmos import plugins
 from llmos.engine.streams import stream
-from llmos.errors import LlmosError, Problem, ScenarioError, did_you_mean
+from llmos.errors import LlmosError, PolicyError, Problem, ScenarioError, did_you_mean
+from llmos.parameters import Capacity, CoreCount, Dice, Duration, Service
+from llmos.replacement.base import ReplacementPolicy
 from llmos.scenario import units
-from llmos.scenario.machine import PolicySpec
+from llmos.scenario.spec import PolicySpec, ReplacementSpec
 from llmos.scenario.units import UnfitError
-from llmos.sched.base import SLICE, CoreCount, Dice, Duration, Scheduler, Service, duration
+from llmos.sched.base import SLICE, Scheduler, duration
 
 World = Literal["cpu", "engine"]
 WORLDS: Final = ("cpu", "engine")
 SLICE_TOKENS: Final = 32
 LARGEST_NUMBER: Final = 1_000_000
 
-PACKAGE: Final = "llmos.sched"
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Policies behind one contract."""
+
+    package: str
+    base: type[Any]
+
+
+SCHEDULERS: Final = Family("llmos.sched", Scheduler)
+REPLACEMENT: Final = Family("llmos.replacement", ReplacementPolicy)
+_GIVEN: Final = (Dice, Capacity)
+"""Parameters that the machine gives."""
 
 _PART = re.compile(r"\s+(?=[A-Za-z_]\w*\s*=)")
 
@@ -55,7 +70,7 @@ class PolicyInfo:
     """What a policy is about: `summary` in a sentence, `lesson` in a paragraph, and where it is from."""
 
     name: str
-    cls: type[Scheduler]
+    cls: type
     summary: str
     lesson: str
     parameters: tuple[Parameter, ...]
@@ -63,9 +78,9 @@ class PolicyInfo:
     differs: str
 
 
-def names() -> list[str]:
-    """The names of the policies that ship."""
-    return list(plugins.available(PACKAGE, Scheduler))
+def names(family: Family = SCHEDULERS) -> list[str]:
+    """The names of the policies of a family that ship."""
+    return list(plugins.available(family.package, family.base))
 
 
 def policy_spec(
@@ -83,23 +98,64 @@ def policy_spec(
     `cores` the machine's.
     Raises ScenarioError with all its problems; their keys are the parameters' names.
     """
+    choice, cls, arguments = _chosen(value, SCHEDULERS, world, folder, tick_ns, cores)
+
+    def make() -> Scheduler:
+        dice = [name for name, (_, hint) in _signature(cls).items() if hint == Dice]
+        made: Scheduler = cls(
+            **copy.deepcopy(arguments), **{name: stream(seed, "scheduler") for name in dice}
+        )
+        return made
+
+    _try(make, arguments)
+    here = {k: v.get(world) if _by_world(v) else v for k, v in choice.items()}
+    return PolicySpec(name=label(here), make=make)
+
+
+def replacement_spec(
+    value: str | Mapping[str, Any], *, folder: Path = Path(), seed: int = 0, place: str = "replacement"
+) -> ReplacementSpec:
+    """The replacement policy that `value` means, as in `policy_spec`.
+
+    `place` names its random stream: what it orders ("frames", "tlb"). Raises ScenarioError with all its
+    problems; their keys are the parameters' names.
+    """
+    choice, cls, arguments = _chosen(value, REPLACEMENT, "cpu", folder, None, None)
+
+    def make(capacity: int) -> ReplacementPolicy:
+        given: dict[str, Any] = {}
+        for name, (_, hint) in _signature(cls).items():
+            if hint == Dice:
+                given[name] = stream(seed, place)
+            elif hint == Capacity:
+                given[name] = capacity
+        made: ReplacementPolicy = cls(**copy.deepcopy(arguments), **given)
+        return made
+
+    _try(lambda: make(LARGEST_NUMBER), arguments)
+    return ReplacementSpec(name=label(choice), make=make, offline=cls.offline)
+
+
+def _chosen(
+    value: str | Mapping[str, Any],
+    family: Family,
+    world: World,
+    folder: Path,
+    tick_ns: int | None,
+    cores: int | None,
+) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+    """The choice that `value` spells, its class and the arguments that it gives."""
     choice = parse_choice(value) if isinstance(value, str) else dict(value)
     try:
-        cls = plugins.find(choice["policy"], package=PACKAGE, base=Scheduler, relative_to=folder)
+        cls: Any = plugins.find(
+            choice["policy"], package=family.package, base=family.base, relative_to=folder
+        )
     except LlmosError as error:
         place = ":".join(str(part) for part in (error.file, error.line) if part is not None)
         message = f"{place}: {error.message}" if place else error.message
         raise ScenarioError([Problem(message, key="policy", hint=error.hint)]) from error
     given = {name: v for name, v in choice.items() if name != "policy"}
-    arguments = _arguments(cls, given, world, tick_ns, cores)
-
-    def make() -> Scheduler:
-        dice = [name for name, (_, hint) in _signature(cls).items() if hint == Dice]
-        return cls(**copy.deepcopy(arguments), **{name: stream(seed, "scheduler") for name in dice})
-
-    _try(make, arguments)
-    here = {k: v.get(world) if _by_world(v) else v for k, v in choice.items()}
-    return PolicySpec(name=label(here), make=make)
+    return choice, cls, _arguments(cls, given, world, tick_ns, cores)
 
 
 def parse_choice(text: str) -> dict[str, Any]:
@@ -121,11 +177,11 @@ def label(value: str | Mapping[str, Any]) -> str:
 
 
 def describe(name: str) -> PolicyInfo:
-    """What the policy called `name` (or path.py:Class) is about.
+    """What the scheduler or replacement policy called `name` (or path.py:Class) is about.
 
     Raises PolicyError when there is none.
     """
-    cls = plugins.find(name, package=PACKAGE, base=Scheduler)
+    cls: Any = _find(name)
     paragraphs, sections = _read_docstring(inspect.getdoc(cls) or "")
     docs = _parameter_docs(sections.get("Parameters", ""))
     parameters = tuple(
@@ -141,12 +197,20 @@ def describe(name: str) -> PolicyInfo:
 # --- reading parameters -----------------------------------------------------------------------------
 
 
-def _parameters(cls: type[Scheduler]) -> dict[str, tuple[inspect.Parameter, Any]]:
+def _parameters(cls: type) -> dict[str, tuple[inspect.Parameter, Any]]:
     """The parameters of `cls` that people give, each with its annotation."""
-    return {name: (p, hint) for name, (p, hint) in _signature(cls).items() if hint != Dice}
+    return {name: (p, hint) for name, (p, hint) in _signature(cls).items() if hint not in _GIVEN}
 
 
-def _signature(cls: type[Scheduler]) -> dict[str, tuple[inspect.Parameter, Any]]:
+def _find(name: str) -> type:
+    """The class of either family that `name` means."""
+    try:
+        return plugins.find(name, package=REPLACEMENT.package, base=ReplacementPolicy)
+    except PolicyError:  # what is wrong is told in terms of schedulers, if it is none of either
+        return plugins.find(name, package=SCHEDULERS.package, base=Scheduler)
+
+
+def _signature(cls: Any) -> dict[str, tuple[inspect.Parameter, Any]]:
     """All parameters of `cls`, each with its annotation (Any if it has none or it cannot be read)."""
     try:
         hints = get_type_hints(cls.__init__, include_extras=True)
@@ -161,7 +225,7 @@ def _signature(cls: type[Scheduler]) -> dict[str, tuple[inspect.Parameter, Any]]
 
 
 def _arguments(
-    cls: type[Scheduler],
+    cls: type,
     given: Mapping[str, Any],
     world: World,
     tick_ns: int | None,
@@ -264,7 +328,7 @@ def _slices(default: Any) -> Any:
     return max(1, (default * SLICE_TOKENS + SLICE // 2) // SLICE)
 
 
-def _try(make: Callable[[], Scheduler], arguments: dict[str, Any]) -> None:
+def _try(make: Callable[[], object], arguments: dict[str, Any]) -> None:
     """Make one, to see whether the policy itself takes the arguments."""
     try:
         make()

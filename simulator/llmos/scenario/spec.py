@@ -17,6 +17,7 @@ from llmos.process.cores import Rules
 from llmos.process.dispatcher import Costs
 from llmos.process.program import Program
 from llmos.process.sync import Condition, Mailbox, Mutex, Pipe, Semaphore, Shared
+from llmos.replacement.base import ReplacementPolicy
 from llmos.sched.base import Scheduler
 from llmos.trace.expand import Cost
 
@@ -27,6 +28,16 @@ class PolicySpec:
 
     name: str
     make: Callable[[], Scheduler]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplacementSpec:
+    """A replacement policy: how to make one for a number of places, and what to call it ("clock bits=2")."""
+
+    name: str
+    make: Callable[[int], ReplacementPolicy]
+    offline: bool = False
+    """Whether it must be told the future."""
 
 
 @dataclass(frozen=True, kw_only=True)
