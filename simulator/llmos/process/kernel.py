@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from llmos.process.cores import Core, Cores
     from llmos.process.dispatcher import Dispatcher
     from llmos.process.program import Call, Program
-    from llmos.process.sync import Shared
+    from llmos.process.shared import Shared
     from llmos.process.task import Process
     from llmos.storage.device import Device
     from llmos.trace.log import Log

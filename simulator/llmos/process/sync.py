@@ -1,58 +1,26 @@
-"""What tasks share and wait for: mutexes, semaphores, conditions, pipes and mailboxes.
+"""Mutexes, semaphores and conditions: what tasks take and give back, and wait for.
 
-- Each is an object of the machine with a name. Every change is in the log: who holds it, how full it
-  is, who waits.
-- Of several waiters the most urgent goes first; equals go in the order in which they came. What is
-  given back is handed over directly, so that nobody can take it in between.
 - A mutex may lend its holder the priority of whoever waits for it (`inherit`), or a fixed one
   (`ceiling`); else a priority inversion is possible.
-- What a waiter wants is in the call that it is in (`Process.call`).
 - A task that blocks on a mutex closes a deadlock if the wait-for graph leads back to it. That is an
   event, which names the cycle; the tasks stay blocked.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from llmos.errors import did_you_mean
 from llmos.process import program
+from llmos.process.shared import Shared, find, leaver, log, wait
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from llmos.process.cores import Core
     from llmos.process.kernel import Kernel
     from llmos.process.task import Process
-
-
-@dataclass(slots=True, eq=False, kw_only=True)
-class Shared:
-    """Something that tasks share, and those who wait for it."""
-
-    name: str
-    waiters: list[Process] = field(default_factory=list)
-
-    @property
-    def level(self) -> int:
-        """How much there is of it."""
-        return 0
-
-    @property
-    def holder(self) -> int:
-        """The pid of the task that has it, or -1."""
-        return -1
-
-    def first(self, call: type = object) -> Process | None:
-        """Take the waiter out that goes first, of those who wait in such a `call`; None if there is none."""
-        waiters = [waiter for waiter in self.waiters if isinstance(waiter.call, call)]
-        chosen = min(waiters, key=_urgency, default=None)
-        if chosen is not None:
-            self.waiters.remove(chosen)
-        return chosen
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -73,6 +41,11 @@ class Mutex(Shared):
             return [waiter.priority for waiter in self.waiters]
         return [self.ceiling] if self.protocol == "ceiling" else []
 
+    def left_by(self, kernel: Kernel, process: Process) -> None:
+        process.waits_on = None
+        if self.owner is not None:
+            lend(kernel, None, self.owner)  # not this one's priority any more
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Semaphore(Shared):
@@ -90,53 +63,24 @@ class Condition(Shared):
     """Tasks that wait until somebody says that something has changed."""
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Pipe(Shared):
-    """Bytes on their way from writers to readers, at most `capacity_bytes` at a time."""
-
-    capacity_bytes: int = 65_536
-    filled: int = 0
-    unwritten: dict[int, int] = field(default_factory=dict)
-    """Bytes that a waiting writer still has to write, by pid."""
-
-    @property
-    def level(self) -> int:
-        return self.filled
-
-
-@dataclass(slots=True, eq=False, kw_only=True)
-class Mailbox(Shared):
-    """Messages on their way; `capacity` of them, or any number (0)."""
-
-    capacity: int = 0
-    messages: deque[object] = field(default_factory=deque)
-
-    @property
-    def level(self) -> int:
-        return len(self.messages)
-
-
-Kind = TypeVar("Kind", bound=Shared)
-
-
 # --- mutexes ------------------------------------------------------------------------------------------
 
 
 def lock(kernel: Kernel, core: Core, process: Process, call: program.Lock) -> bool:
     """Take a mutex, or wait for it."""
-    mutex = _find(kernel, process, call.mutex, Mutex)
+    mutex = find(kernel, process, call.mutex, Mutex)
     if mutex.owner is None:
         _own(kernel, core, process, mutex)
         kernel.fetch(process, None)
         return lend(kernel, core, process)
-    _wait(kernel, core, process, mutex)
+    wait(kernel, core, process, mutex)
     _queue_up(kernel, core, process, mutex)
     return False
 
 
 def unlock(kernel: Kernel, core: Core, process: Process, call: program.Unlock) -> bool:
     """Give a mutex back."""
-    mutex = _find(kernel, process, call.mutex, Mutex)
+    mutex = find(kernel, process, call.mutex, Mutex)
     if mutex.owner is not process:
         holder = mutex.owner.name if mutex.owner else "nobody"
         message = f"it unlocks {mutex.name}, which {holder} has; only its holder can"
@@ -187,13 +131,13 @@ def _own(kernel: Kernel, core: Core | None, process: Process, mutex: Mutex) -> N
     mutex.owner = process
     process.holds.append(mutex)
     process.waits_on = None
-    _log(kernel, core, process, mutex, "takes it")
+    log(kernel, core, process, mutex, "takes it")
 
 
 def _give_back(kernel: Kernel, core: Core | None, process: Process, mutex: Mutex) -> None:
     mutex.owner = None
     process.holds.remove(mutex)
-    _log(kernel, core, process, mutex, "gives it back")
+    log(kernel, core, process, mutex, "gives it back")
     _pass_on(kernel, mutex, f"{process.name} has given {mutex.name} back")
 
 
@@ -246,38 +190,38 @@ def _set_priority(kernel: Kernel, task: Process, own: int, reason: str) -> None:
 
 def down(kernel: Kernel, core: Core, process: Process, call: program.Down) -> bool:
     """Take one, or wait for it."""
-    semaphore = _find(kernel, process, call.semaphore, Semaphore)
+    semaphore = find(kernel, process, call.semaphore, Semaphore)
     if semaphore.value == 0:
-        _wait(kernel, core, process, semaphore)
+        wait(kernel, core, process, semaphore)
         return False
     semaphore.value -= 1
-    _log(kernel, core, process, semaphore, "takes one")
+    log(kernel, core, process, semaphore, "takes one")
     kernel.fetch(process, None)
     return True
 
 
 def up(kernel: Kernel, core: Core, process: Process, call: program.Up) -> bool:
     """Add one, or give it to the first who waits."""
-    semaphore = _find(kernel, process, call.semaphore, Semaphore)
+    semaphore = find(kernel, process, call.semaphore, Semaphore)
     heir = semaphore.first()
     if heir is not None:
-        _log(kernel, core, process, semaphore, f"gives one to {heir.name}")
+        log(kernel, core, process, semaphore, f"gives one to {heir.name}")
         kernel.wake(heir, f"{process.name} has added one to {semaphore.name}")
     else:
         semaphore.value += 1
-        _log(kernel, core, process, semaphore, "adds one")
+        log(kernel, core, process, semaphore, "adds one")
     kernel.fetch(process, None)
     return core.task is process
 
 
 def wait_for(kernel: Kernel, core: Core, process: Process, call: program.WaitFor) -> bool:
     """Give the mutex back and wait for the condition."""
-    condition = _find(kernel, process, call.condition, Condition)
-    mutex = _find(kernel, process, call.mutex, Mutex)
+    condition = find(kernel, process, call.condition, Condition)
+    mutex = find(kernel, process, call.mutex, Mutex)
     if mutex.owner is not process:
         message = f"it waits for {condition.name} without having locked {mutex.name}"
         raise kernel.bad_program(process, message)
-    _wait(kernel, core, process, condition)
+    wait(kernel, core, process, condition)
     _give_back(kernel, core, process, mutex)
     lend(kernel, None, process)
     return False
@@ -285,158 +229,17 @@ def wait_for(kernel: Kernel, core: Core, process: Process, call: program.WaitFor
 
 def notify(kernel: Kernel, core: Core, process: Process, call: program.Notify) -> bool:
     """Wake one who waits for the condition, or all; each needs its mutex first."""
-    condition = _find(kernel, process, call.condition, Condition)
+    condition = find(kernel, process, call.condition, Condition)
     woken = condition.first()
     while woken is not None:
-        mutex = _find(kernel, woken, woken.call.mutex, Mutex)  # type: ignore[union-attr]  # a WaitFor
+        mutex = find(kernel, woken, woken.call.mutex, Mutex)  # type: ignore[union-attr]  # a WaitFor
         mutex.waiters.append(woken)
-        woken.unblock = _leaver(kernel, woken, mutex)
-        _log(kernel, core, woken, mutex, f"needs it after {condition.name}")
+        woken.unblock = leaver(kernel, woken, mutex)
+        log(kernel, core, woken, mutex, f"needs it after {condition.name}")
         _queue_up(kernel, core, woken, mutex)
         if mutex.owner is None:
             _pass_on(kernel, mutex, f"{process.name} has notified {condition.name}")
         woken = condition.first() if call.everybody else None
-    _log(kernel, core, process, condition, "notifies everybody" if call.everybody else "notifies one")
+    log(kernel, core, process, condition, "notifies everybody" if call.everybody else "notifies one")
     kernel.fetch(process, None)
     return core.task is process
-
-
-# --- pipes and mailboxes ------------------------------------------------------------------------------
-
-
-def write(kernel: Kernel, core: Core, process: Process, call: program.Write) -> bool:
-    """Write into a pipe; wait while it is full."""
-    pipe = _find(kernel, process, call.pipe, Pipe)
-    pipe.unwritten[process.pid] = call.bytes
-    return _through(kernel, core, process, pipe)
-
-
-def read(kernel: Kernel, core: Core, process: Process, call: program.Read) -> bool:
-    """Read from a pipe; wait while it is empty."""
-    return _through(kernel, core, process, _find(kernel, process, call.pipe, Pipe))
-
-
-def _through(kernel: Kernel, core: Core, process: Process, pipe: Pipe) -> bool:
-    """Let bytes flow, now that `process` has come to the pipe too."""
-    done = _flow(pipe, [*sorted(pipe.waiters, key=_urgency), process])
-    pipe.waiters = [waiter for waiter in pipe.waiters if waiter not in done]
-    mine = done.pop(process, None)
-    if mine is None:
-        _wait(kernel, core, process, pipe)
-    else:
-        did = "writes" if isinstance(process.call, program.Write) else "reads"
-        _log(kernel, core, process, pipe, f"{did} {mine} bytes")
-        kernel.fetch(process, mine)
-    for other, moved in done.items():
-        kernel.wake(other, f"{process.name} has used {pipe.name}", moved)
-    return core.task is process
-
-
-def _flow(pipe: Pipe, present: list[Process]) -> dict[Process, int]:
-    """Move bytes while that is possible; return who is done, and the bytes of each."""
-    done: dict[Process, int] = {}
-    while any(_step(pipe, process, done) for process in present if process not in done):
-        pass  # from the first again: whoever is urgent goes as often as he can
-    return done
-
-
-def _step(pipe: Pipe, process: Process, done: dict[Process, int]) -> bool:
-    """Let `process` write or read what it can; return whether that is anything."""
-    call = process.call
-    if isinstance(call, program.Write):
-        step = min(pipe.unwritten[process.pid], pipe.capacity_bytes - pipe.filled)
-        pipe.filled += step
-        pipe.unwritten[process.pid] -= step
-        if pipe.unwritten[process.pid] == 0:
-            del pipe.unwritten[process.pid]
-            done[process] = call.bytes
-        return step > 0 or process in done
-    if isinstance(call, program.Read) and (pipe.filled or call.bytes == 0):
-        done[process] = min(call.bytes, pipe.filled)
-        pipe.filled -= done[process]
-    return process in done
-
-
-def send(kernel: Kernel, core: Core, process: Process, call: program.Send) -> bool:
-    """Put a message into a mailbox; wait while it is full."""
-    box = _find(kernel, process, call.mailbox, Mailbox)
-    if box.capacity and len(box.messages) >= box.capacity:
-        _wait(kernel, core, process, box)
-        return False
-    receiver = box.first(program.Receive)
-    if receiver is not None:
-        _log(kernel, core, process, box, f"hands a message to {receiver.name}")
-        kernel.wake(receiver, f"{process.name} has sent a message", call.message)
-    else:
-        box.messages.append(call.message)
-        _log(kernel, core, process, box, "sends a message")
-    kernel.fetch(process, None)
-    return core.task is process
-
-
-def receive(kernel: Kernel, core: Core, process: Process, call: program.Receive) -> bool:
-    """Take the oldest message; wait while there is none."""
-    box = _find(kernel, process, call.mailbox, Mailbox)
-    if not box.messages:
-        _wait(kernel, core, process, box)
-        return False
-    message = box.messages.popleft()
-    sender = box.first(program.Send)
-    if sender is not None:
-        box.messages.append(sender.call.message)  # type: ignore[union-attr]  # a Send
-    _log(kernel, core, process, box, "receives a message")
-    if sender is not None:
-        kernel.wake(sender, f"{process.name} has made room in {box.name}")
-    kernel.fetch(process, message)
-    return core.task is process
-
-
-# --- common -------------------------------------------------------------------------------------------
-
-
-def _find(kernel: Kernel, process: Process, name: str, kind: type[Kind]) -> Kind:
-    found = kernel.shared.get(name)
-    what = kind.__name__.lower()
-    if not isinstance(found, kind):
-        known = [other.name for other in kernel.shared.values() if isinstance(other, kind)]
-        hint = did_you_mean(str(name), known)
-        message = f"it uses the {what} {name!r:.40}; the machine has: {', '.join(sorted(known)) or 'none'}"
-        raise kernel.bad_program(process, f"{message}. {hint}".rstrip(". "))
-    return found
-
-
-def _wait(kernel: Kernel, core: Core, process: Process, thing: Shared) -> None:
-    thing.waiters.append(process)
-    _log(kernel, core, process, thing, "waits")
-    kernel.block(core, process, thing.name, f"waits for {thing.name}", _leaver(kernel, process, thing))
-
-
-def _leaver(kernel: Kernel, process: Process, thing: Shared) -> Callable[[], None]:
-    def leave() -> None:
-        thing.waiters.remove(process)
-        process.waits_on = None
-        _log(kernel, None, process, thing, "does not wait any more")
-        if isinstance(thing, Mutex) and thing.owner is not None:
-            lend(kernel, None, thing.owner)  # not this one's priority any more
-
-    return leave
-
-
-def _urgency(process: Process) -> int:
-    return process.priority
-
-
-def _log(kernel: Kernel, core: Core | None, process: Process, thing: Shared, reason: str) -> None:
-    kernel.emit(
-        ev.Share(
-            kernel.sim.now,
-            core.cpu if core else -1,
-            process.pid,
-            reason,
-            name=thing.name,
-            what=type(thing).__name__.lower(),
-            holder=thing.holder,
-            level=thing.level,
-            waiters=[waiter.pid for waiter in thing.waiters],
-        )
-    )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from llmos.process import periodic, program, signals, sync
+from llmos.process import channels, periodic, program, signals, sync
 from llmos.process.program import Exit
 from llmos.process.task import Process
 from llmos.trace import events as ev
@@ -210,9 +210,9 @@ EFFECTS: Final = MappingProxyType[type, Effect](
         program.Up: sync.up,
         program.WaitFor: sync.wait_for,
         program.Notify: sync.notify,
-        program.Write: sync.write,
-        program.Read: sync.read,
-        program.Send: sync.send,
-        program.Receive: sync.receive,
+        program.Write: channels.write,
+        program.Read: channels.read,
+        program.Send: channels.send,
+        program.Receive: channels.receive,
     }
 )

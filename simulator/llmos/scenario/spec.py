@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from llmos.costs.model import CostModel
 from llmos.engine.simulation import FOREVER
 from llmos.process.balance import Balancing
+from llmos.process.channels import Mailbox, Pipe
 from llmos.process.cores import Rules
 from llmos.process.dispatcher import Costs
 from llmos.process.program import Program
-from llmos.process.sync import Condition, Mailbox, Mutex, Pipe, Semaphore, Shared
+from llmos.process.shared import Shared
+from llmos.process.sync import Condition, Mutex, Semaphore
 from llmos.replacement.base import ReplacementPolicy
 from llmos.sched.base import Scheduler
 from llmos.trace.expand import Cost
