@@ -1,19 +1,17 @@
 """`llmos sweep` and the differences of `llmos compare`, as a person or a script meets them."""
 
 import csv
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 
+import commandline
 import pytest
-
-from llmos.cli.main import main
+from commandline import ok, refused
 
 SCENARIO = """\
 question = "Does a second core help?"
@@ -42,47 +40,15 @@ def folder(tmp_path):
     return tmp_path
 
 
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def llmos(folder, *args, threads=True):
-    """Run `llmos ARGS` in `folder`, in this process; sweeps with threads, which start sooner."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["llmos", *args])
-        patch.chdir(folder)
-        if threads:
-            patch.setattr("llmos.cli.sweep.processes", threads_of)
-        with pytest.raises(SystemExit) as left:
-            main()
-    return Done(left.value.code, out.getvalue(), err.getvalue())
-
-
-def threads_of(jobs):
-    from concurrent.futures import ThreadPoolExecutor
-
-    return ThreadPoolExecutor(jobs)
-
-
-def ok(done):
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout
-
-
-def refused(done, *says):
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    for text in says:
-        assert text in done.stderr
+def llmos(folder, *args):
+    """Run `llmos ARGS` in `folder`; sweeps with threads, which start sooner."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llmos.cli.sweep.processes", ThreadPoolExecutor)
+        return commandline.llmos(folder, *args)
 
 
 def test_a_sweep_prints_one_line_per_point(folder):
-    out = ok(llmos(folder, "sweep", "cores.toml", "--jobs", "1", threads=False))
+    out = ok(commandline.llmos(folder, "sweep", "cores.toml", "--jobs", "1"))
     lines = [line.split() for line in out.splitlines()]
     assert ["cores", "cpu.turnaround_mean"] in lines
     assert ["1", "105", "ms"] in lines  # (100 + 110) / 2
@@ -160,10 +126,13 @@ def test_bad_input_is_told_before_anything_runs(folder, args, says):
     assert {path.name for path in folder.iterdir()} == {"cores.toml"}
 
 
-def test_ctrl_c_keeps_what_is_finished(folder):
+LONG = ("sweep", "cores.toml", "--seeds", "40", "--jobs", "1", "--out", "r.csv")
+
+
+def under_way(folder):
+    """Start a sweep in processes of its own, and wait for its first finished run."""
     journal = folder / "r.csv.journal.jsonl"
-    args = ("sweep", "cores.toml", "--seeds", "40", "--jobs", "1", "--out", "r.csv")
-    command = [sys.executable, "-c", "from llmos.cli.main import main; main()", *args]
+    command = [sys.executable, "-c", "from llmos.cli.main import main; main()", *LONG]
     path = os.pathsep.join(sys.path)
     run = subprocess.Popen(
         command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True,
@@ -172,6 +141,11 @@ def test_ctrl_c_keeps_what_is_finished(folder):
     while not (journal.exists() and journal.read_bytes().count(b"\n")):
         assert run.poll() is None, run.stderr.read()
         time.sleep(0.01)
+    return run, journal
+
+
+def test_ctrl_c_keeps_what_is_finished(folder):
+    run, journal = under_way(folder)
     os.killpg(run.pid, signal.SIGINT)  # the terminal's Ctrl-C reaches every process of the group
     _, err = run.communicate(timeout=60)
     # A fast machine may be done before the signal comes; then there is nothing to keep.
@@ -182,7 +156,15 @@ def test_ctrl_c_keeps_what_is_finished(folder):
     assert "Traceback" not in err
     assert (folder / "r.csv").exists() == (run.returncode == 0)
     kept = journal.read_bytes().count(b"\n")
-    assert f"80 rows, {kept} of them from before" in ok(llmos(folder, *args))
+    assert f"80 rows, {kept} of them from before" in ok(llmos(folder, *LONG))
+
+
+def test_no_worker_outlives_a_sweep_that_is_killed_and_the_next_one_goes_on(folder):
+    run, journal = under_way(folder)
+    run.kill()
+    run.communicate(timeout=60)  # its output ends when the last process that could write there is gone
+    kept = journal.read_bytes().count(b"\n")
+    assert f"80 rows, {kept} of them from before" in ok(llmos(folder, *LONG))
 
 
 # --- compare ------------------------------------------------------------------------------------------

@@ -16,12 +16,14 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
 
@@ -106,9 +108,20 @@ def processes(jobs: int | None = None) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         jobs or cores(),
         mp_context=multiprocessing.get_context(method),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for the parent, which ends its workers
+        initializer=_begin,
     )
+
+
+def _begin() -> None:
+    """Let a worker depend on its parent: that one gets Ctrl-C, and no worker outlives it, even a killed one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def cores() -> int:
