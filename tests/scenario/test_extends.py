@@ -124,6 +124,20 @@ def test_the_example_of_the_book_is_one_line_away_from_another(folder):
         assert metrics(state)["cpu.waiting_mean_ns"] == pytest.approx(mean * 1e6)
 
 
+@pytest.mark.parametrize(
+    ("text", "parameters"),
+    [
+        ('remove = ["cpu.scheduler.quantum"]\n', {}),
+        ('cpu.scheduler.quantum = "2 ms"\n', {"quantum": "2 ms"}),
+        ('[cpu.scheduler]\nquantum = "2 ms"\n', {"quantum": "2 ms"}),
+    ],
+)
+def test_a_policy_that_is_written_as_a_text_has_parameters_as_one_in_a_table(folder, text, parameters):
+    base = 'question = "?"\n[cpu]\nscheduler = "rr quantum=5 ms"\n[[task]]\nburst = "9 s"\n'
+    (folder / "base.toml").write_text(base)
+    assert extended(folder, text).model.cpu.scheduler == {"policy": "rr"} | parameters
+
+
 def test_a_shipped_scenario_can_be_extended_by_its_name(tmp_path):
     (tmp_path / "mine.toml").write_text('extends = "convoy"\n[[task]]\nname = "car"\ncount = 2\n')
     mine = load(tmp_path / "mine.toml")

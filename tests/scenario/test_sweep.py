@@ -62,6 +62,7 @@ def quietly(scenario, **more):
         ("task[0].burst", ("task", 0, "burst")),
         ("workload.batch.arrival.rate", ("workload", "batch", "arrival", "rate")),
         ('task."my.task".burst', ("task", "my.task", "burst")),
+        ("""task."'b'".burst""", ("task", "'b'", "burst")),
         ("programs.p.steps[1][2]", ("programs", "p", "steps", 1, 2)),
     ],
 )

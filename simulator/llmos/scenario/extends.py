@@ -1,7 +1,8 @@
 """One scenario laid over another: `extends = "base.toml"`.
 
 - `key = value` sets the key, whatever the value is: a number, a list, an inline table.
-- Tables under a [header], and dotted keys, are laid over the base's table key by key.
+- Tables under a [header], and dotted keys, are laid over the base's table key by key; a policy that the
+  base writes as a text is a table, too.
 - An entry of a [[list]] is laid over the base's entry of the same name, in its place; one without a
   name, or with a new one, comes after the base's. A [[sweep]] takes the place of the one of its key.
 - `remove` names keys and entries of the base that go before anything is laid over it.
@@ -115,7 +116,7 @@ class _Laying:
         self._merged(base_at, over_at, at)
         out = {k: self.kept(self.base, v, (*base_at, k), (*at, k)) for k, v in base.items() if k not in over}
         for key, value in over.items():
-            there, below = base.get(key), (*over_at, key)
+            there, below = keys.opened(base.get(key), (*base_at, key)), (*over_at, key)
             if below in self.over.assigned:
                 out[key] = self.kept(self.over, value, below, (*at, key))
             elif isinstance(value, Mapping) and isinstance(there, Mapping):

@@ -32,7 +32,8 @@ def parse(text: str) -> Path:
         if part is None or (part[3] and part.end() == len(text)):
             hint = "write it as in cpu.scheduler, task[0].burst or workload.batch.arrival.rate"
             raise UnfitError(f'"{text[:80]}" is no key', hint=hint)
-        path = (*path, part[1].strip("\"'"), *map(int, re.findall(r"[0-9]+", part[2])))
+        name = part[1][1:-1] if part[1][0] in "\"'" else part[1]
+        path = (*path, name, *map(int, re.findall(r"[0-9]+", part[2])))
         at = part.end()
         if len(path) > DEEPEST:
             raise UnfitError(f"a key of more than {DEEPEST} parts", hint="no scenario is that deep")
@@ -47,7 +48,7 @@ def find(raw: Mapping[str, Any], path: Path) -> Path:
     found: Path = ()
     value: Any = raw
     for part in path:
-        value = _opened(value, found)
+        value = opened(value, found)
         index = _index(value, part, found) if isinstance(value, list) else part
         if isinstance(value, list):
             value = value[int(index)]
@@ -61,7 +62,8 @@ def find(raw: Mapping[str, Any], path: Path) -> Path:
 
 def is_there(raw: Any, path: Path) -> bool:
     """Whether something stands at `path`, as `find` returned it."""
-    for part in path:
+    for i, part in enumerate(path):
+        raw = opened(raw, path[:i])
         if not (part in raw if isinstance(raw, Mapping) else isinstance(raw, list)):
             return False
         raw = raw[part]
@@ -72,7 +74,7 @@ def put(raw: Any, path: Path, value: Any, above: Path = ()) -> Any:
     """The data `raw` with `value` at `path`, as `find` returned it; missing tables are made."""
     if not path:
         return value
-    raw, part, here = _opened(raw, above), path[0], (*above, path[0])
+    raw, part, here = opened(raw, above), path[0], (*above, path[0])
     if isinstance(raw, list) and isinstance(part, int):
         return [*raw[:part], put(raw[part], path[1:], value, here), *raw[part + 1 :]]
     return {**raw, part: put(raw.get(part, {}), path[1:], value, here)}
@@ -80,14 +82,14 @@ def put(raw: Any, path: Path, value: Any, above: Path = ()) -> Any:
 
 def without(raw: Any, path: Path, above: Path = ()) -> Any:
     """The data `raw` without what stands at `path`, which is there."""
-    raw, part = _opened(raw, above), path[0]
+    raw, part = opened(raw, above), path[0]
     inner = [without(raw[part], path[1:], (*above, part))] if path[1:] else []
     if isinstance(raw, list) and isinstance(part, int):
         return [*raw[:part], *inner, *raw[part + 1 :]]
     return {k: inner[0] if k == part else v for k, v in raw.items() if inner or k != part}
 
 
-def _opened(value: Any, at: Path) -> Any:
+def opened(value: Any, at: Path) -> Any:
     """A policy that is written as a text, as a table."""
     if isinstance(value, str) and (at[-1:] == ("scheduler",) or at[-2:-1] == ("schedulers",)):
         return parse_choice(value)
