@@ -191,6 +191,42 @@ def test_a_cgroup_that_is_full():
     assert len(ran.of(ev.Arrive)) == 3
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_zombie_counts_until_it_is_waited_for(waits):
+    """As pids.max counts in Linux. Two may be in g: at 5 the first child is dead, and its pid is taken."""
+    seen = []
+
+    def parent():
+        yield Fork(job(Compute(1)))
+        yield Sleep(5)
+        if waits:
+            yield Wait()
+        seen.append((yield Fork(job(Compute(1)))))
+
+    execute(cores(FCFS, TaskSpec(name="P", program=parent, group="g"), most_in_group={"g": 2}))
+    assert seen == [3 if waits else -1]
+
+
+def test_the_zombies_and_orphans_of_who_exits_leave_room():
+    """In g: P, its zombie and its child that lives to 30. P ends at 5, and only the orphan is left for Q."""
+    seen = []
+
+    def parent():
+        yield Fork(job(Compute(1)))
+        yield Fork(job(Sleep(30)))
+        yield Sleep(5)
+
+    def other():
+        for _ in range(4):
+            yield Sleep(10)
+            seen.append((yield Fork(job(Sleep(100)), "late")))
+
+    spec = cores(FCFS, TaskSpec(name="P", program=parent, group="g"),
+                 TaskSpec(name="Q", program=other, group="g"), most_in_group={"g": 4})  # fmt: skip
+    execute(spec)
+    assert seen == [5, 6, -1, 7]  # at 10, 20, 30 (the orphan is about to die) and 40
+
+
 def test_a_fork_bomb_stays_in_its_cgroup():
     """Everybody forks for ever; with at most 8 in the cgroup, T (outside) gets its turn in each round."""
 

@@ -8,6 +8,7 @@ from machines import cores, execute, task
 
 from llmos.process.balance import Balancing
 from llmos.process.cores import Rules
+from llmos.process.dispatcher import Costs
 from llmos.process.program import Compute, EndJob, Io, Lock, Sleep, Unlock
 from llmos.scenario.machine import CacheSpec, Injection, SharedSpec
 from llmos.sched.edf import EDF
@@ -200,6 +201,14 @@ def periodic(name, wcet, period, jobs, *steps, **more):
 
 
 ABORT = Rules(abort_on_miss=True)
+
+
+def test_a_first_job_that_is_late_before_its_release_is_handled_is_given_up_then():
+    """Due at 2, and the release costs 5: it is given up at 5. The second is due at 22."""
+    late = periodic("A", 1, 20, 2, deadline_ns=2)
+    ran = execute(cores(EDF, late, rules=ABORT, costs=Costs(release_ns=5)))
+    assert [(e.t, e.job) for e in ran.of(ev.Abort)] == [(5, 1), (22, 2)]
+    assert ran.outcome.ok
 
 
 def test_a_job_that_is_late_is_given_up_and_the_next_begins():

@@ -5,6 +5,7 @@ from machines import cores, execute, job, task
 
 from llmos.errors import PolicyError
 from llmos.process.dispatcher import Costs
+from llmos.process.kernel import Kernel
 from llmos.process.program import (
     Compute,
     Down,
@@ -318,6 +319,34 @@ def test_kill_by_name_and_by_pid():
     ran = execute(cores(FCFS, TaskSpec(name="A", program=killer), task("B", 9), count=2))
     assert seen == [0, 0, -1]
     assert ran.task("B").finish_ns == 3
+
+
+@CONVENTIONS
+@pytest.mark.parametrize(
+    ("signals", "runs"),
+    [
+        ([at(1, "STOP"), at(10, "CONT")], [(10, 15, "A")]),
+        ([at(0, "STOP"), at(2, "CONT")], [(3, 8, "A")]),
+        ([at(1, "STOP"), at(1, "KILL")], []),
+        ([at(1, "KILL")], []),
+    ],
+)
+def test_signals_before_the_first_release_is_handled(convention, signals, runs):
+    """A comes at 0, and its release costs 3: what comes before that is pending until 3."""
+    periodic = task("A", 5, EndJob(), period_ns=100, jobs=1)
+    costs = Costs(release_ns=3)
+    ran = execute(cores(FCFS, periodic, convention=convention, injections=signals, costs=costs))
+    assert ran.runs == runs
+    assert {e.t for e in ran.of(ev.Signal)} <= {3, 10}
+    assert ran.outcome.ok
+
+
+def test_mutant_a_signal_finds_who_is_not_yet_in_the_ready_queue(monkeypatch):
+    monkeypatch.setattr(Kernel, "is_queued", lambda _self, _process: True)
+    spec = cores(FCFS, task("A", 5, EndJob(), period_ns=100, jobs=1),
+                 injections=[at(1, "STOP")], costs=Costs(release_ns=3))  # fmt: skip
+    with pytest.raises(ValueError, match="not in deque"):
+        execute(spec)
 
 
 def test_a_task_can_kill_stop_and_interrupt_itself():

@@ -71,7 +71,7 @@ class Kernel:
         self.processes: dict[int, Process] = {}
         self.unfinished = 0
         self.in_group: Counter[str] = Counter()
-        """Living processes of each cgroup."""
+        """Processes of each cgroup that live or are zombies."""
         cores.proceed = self.proceed
         cores.reach = signals.reach
 
@@ -114,13 +114,20 @@ class Kernel:
         self.fetch(process, None)
         self.balance.place(process)
         if process.period and (self.costs.release_ns or self.rules.whole_entries):
-            why, then = (
-                f"the first job of {process.name} is due",
-                partial(self.ready, process, Why.ARRIVAL, cpu),
-            )
-            self.cores.irq(cpu, "release", self.costs.release_ns, why, then)
+            why = f"the first job of {process.name} is due"
+            self.cores.irq(cpu, "release", self.costs.release_ns, why, partial(self._released, process, cpu))
         else:
             self.ready(process, Why.ARRIVAL, cpu)
+
+    def _released(self, process: Process, cpu: int) -> None:
+        """Let a periodic process compete, now that the release of its first job has been handled."""
+        self.ready(process, Why.ARRIVAL, cpu)
+        if process.pending:
+            signals.reach(process)
+
+    def is_queued(self, process: Process) -> bool:
+        """Whether `process` is in a ready queue; what has just come may wait for its first release."""
+        return process.dispatcher is not None and process.pid in process.dispatcher.ready
 
     def ready(self, process: Process, why: Why, cpu: int) -> None:
         """Put `process` into the ready queue of its dispatcher."""
@@ -167,15 +174,22 @@ class Kernel:
         self.emit(ev.Exit(self.sim.now, core.cpu, process.pid, reason))
         core.dispatcher.remove(core, Why.EXITED)
         self.unfinished -= 1
-        self.in_group[process.group] -= 1
-        for pid in (*process.children, *process.zombies):
+        for pid in process.zombies:
+            self.forget(self.processes[pid])
+        for pid in process.children:
             self.processes[pid].parent = None
         parent = process.parent
         if parent is None:
+            self.forget(process)
             return
         parent.children.discard(process.pid)
         parent.zombies.append(process.pid)
         syscalls.child_died(self, core, parent, process)
+
+    def forget(self, process: Process) -> None:
+        """Let a terminated process go, for which nobody will wait any more."""
+        process.parent = None
+        self.in_group[process.group] -= 1
 
     def change(self, process: Process, fact: str, alter: Callable[[], None], reason: str) -> None:
         """Change the `fact` of `process` that is its "priority" or its "nice" value."""

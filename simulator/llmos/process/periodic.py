@@ -123,8 +123,12 @@ def _abort(kernel: Kernel, process: Process, job: int) -> None:
     if period is None or dispatcher is None or process.gone or period.completed >= job:
         return
     core = kernel.core_of(process)
-    if core.in_kernel if core else process.blocked and process.unblock is None:
-        process.pending.append(partial(_abort, kernel, process, job))  # a call or a device holds it
+    if core is None and not process.blocked:
+        deaf = not kernel.is_queued(process)
+    else:
+        deaf = core.in_kernel if core else process.unblock is None
+    if deaf:  # a call or a device holds it, or its release has not been handled yet
+        process.pending.append(partial(_abort, kernel, process, job))
         return
     if core is not None:
         kernel.cores.sync(dispatcher)

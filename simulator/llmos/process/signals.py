@@ -3,9 +3,9 @@
 - A signal takes effect at once: a task that is ready or runs goes on with the handler or dies when it
   runs next; a blocked one is taken out of what it waits for, and its call returns -1 (EINTR). But a
   wait for a mutex goes on after the handler, and a wait for a condition ends without a notification.
-- A signal stays pending while its task cannot be reached: inside a system call; while it waits for a
-  device or for its next release (then KILL and its like do their work, a handler waits); while it is
-  stopped (then only KILL and CONT do).
+- A signal stays pending while its task cannot be reached: inside a system call; until the release of its
+  first job has been handled; while it waits for a device or for its next release (then KILL and its like
+  do their work, a handler waits); while it is stopped (then only KILL and CONT do).
 - KILL and STOP can be neither handled nor ignored. STOP freezes a task until CONT. CONT is ignored by
   default, all others kill.
 
@@ -80,7 +80,7 @@ def deliver(kernel: Kernel, target: Process, signal: str, reason: str, cpu: int)
         if not callable(target.actions.get(signal)):
             return
     core = kernel.core_of(target)
-    if not _hears(target, core, signal):
+    if not _hears(kernel, target, core, signal):
         target.pending.append(partial(deliver, kernel, target, signal, reason, cpu))
         return
     kernel.emit(ev.Signal(kernel.sim.now, cpu, target.pid, reason, signal=signal))
@@ -93,12 +93,14 @@ def deliver(kernel: Kernel, target: Process, signal: str, reason: str, cpu: int)
         _doom(kernel, target, signal)
 
 
-def _hears(target: Process, core: Core | None, signal: str) -> bool:
+def _hears(kernel: Kernel, target: Process, core: Core | None, signal: str) -> bool:
     """Whether `signal` can take effect on `target` (on `core`, if it runs) now."""
     if core is not None:
         return not core.in_kernel
     if target.stopped:
         return signal == "KILL"
+    if not target.blocked and not kernel.is_queued(target):
+        return False
     deaf = target.blocked and (target.unblock is None or isinstance(target.call, EndJob))
     return not (deaf and callable(target.actions.get(signal)))
 

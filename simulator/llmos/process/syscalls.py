@@ -185,6 +185,7 @@ def child_died(kernel: Kernel, core: Core, parent: Process, child: Process) -> N
 def reap(kernel: Kernel, core: Core, parent: Process, pid: int) -> None:
     """Let a zombie go."""
     parent.zombies.remove(pid)
+    kernel.forget(kernel.processes[pid])
     kernel.emit(ev.Reap(kernel.sim.now, core.cpu, pid, f"{parent.name} has waited for it"))
 
 
