@@ -98,7 +98,18 @@ def test_compare_with_intervals_and_a_picture(folder):
     assert document["seeds"] == [1, 2, 3]
     mean = document["columns"][0]["metrics"]["cpu.turnaround_mean_ns"]
     assert mean["mean"] == (100 + 109) / 2 * 1e6
-    refused(llmos(folder, "compare", "convoy2.toml", "-m", "cpu.turnaround"), "did you mean")
+
+
+@pytest.mark.parametrize("name", ["cpu.turnaround", "llm.ttft_mean_ns"])
+def test_a_metric_that_a_comparison_cannot_have_is_told_before_anything_runs(folder, monkeypatch, name):
+    monkeypatch.setattr("llmos.cli.compare.compare", None)
+    refused(llmos(folder, "compare", "convoy2.toml", "-m", name, "--json"), "did you mean")
+
+
+def test_a_comparison_as_json_has_the_metrics_that_were_asked_for(folder):
+    args = ("compare", "convoy2.toml", "-s", "fcfs", "-m", "cpu.tasks,cpu.overhead", "--json")
+    (column,) = json.loads(ok(llmos(folder, *args)))["columns"]
+    assert list(column["metrics"]) == ["cpu.tasks", "cpu.overhead"]
 
 
 @pytest.mark.parametrize("kind", ["gantt", "comparison", "cdf"])

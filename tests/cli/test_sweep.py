@@ -73,6 +73,31 @@ def test_what_is_set_stands_beside_the_scenario_s_own(folder):
     assert first["cpu.turnaround_max_ns"] == 120_000_000
 
 
+def test_what_is_set_may_be_any_value_of_toml(folder):
+    given = ("--set", "cpu.count=2", "--set", "cpu.speeds=[1, 1],[2, 2]")
+    given += ("--set", 'task=[{name="a, b", burst=100}],[{burst=50}]')
+    rows = json.loads(ok(llmos(folder, "sweep", "cores.toml", "--json", *given)))["rows"]
+    assert [(row["cpu.speeds"], row["cpu.turnaround_max_ns"] / 1e6) for row in rows] == [
+        ("[1, 1]", 100), ("[1, 1]", 50), ("[2, 2]", 50), ("[2, 2]", 25),
+    ]  # fmt: skip
+
+
+def test_a_path_that_is_set_starts_at_the_current_folder_as_those_of_the_other_commands_do(folder):
+    (folder / "here").mkdir()
+    (folder / "here" / "mine.py").write_text("from llmos.sched.fcfs import FCFS\nclass Mine(FCFS): pass\n")
+    args = ("sweep", "../cores.toml", "--set", "cpu.scheduler=fcfs,mine.py", "--json")
+    rows = json.loads(ok(llmos(folder / "here", *args)))["rows"]
+    assert [row["cpu.scheduler"] for row in rows] == ["fcfs", "mine.py"] * 2
+    assert all(row["ok"] for row in rows)
+
+
+@pytest.mark.parametrize("command", ["sweep", "compare"])
+def test_there_are_no_seeds_beyond_the_largest(folder, command):
+    (folder / "last.toml").write_text(f"seed = {2**63 - 1}\n{SCENARIO}")
+    ok(llmos(folder, command, "last.toml", "--seeds", "1"))
+    refused(llmos(folder, command, "last.toml", "--seeds", "2"), "smaller `seed`")
+
+
 @pytest.mark.parametrize("name", ["r.csv", "r.jsonl", "r.parquet"])
 def test_results_are_written_and_finished_runs_are_kept(folder, name):
     if name.endswith(".parquet"):
@@ -101,6 +126,7 @@ def test_a_run_that_fails_is_a_row_and_the_exit_code(folder):
     ("args", "says"),
     [
         (["--set", "cpu.cuont=1,2"], "cpu.cuont: there is no such key"),
+        (["--set", "ok=1,2"], "ok: there is no such key"),
         (["--set", "task.shrot.burst=1"], 'did you mean "short"'),
         (["--set", "cpu.count"], "names no key and values"),
         (["--set", "=3"], "names no key and values"),

@@ -20,6 +20,7 @@ from statistics import fmean, stdev
 from llmos.errors import LlmosError, RunError
 from llmos.scenario.build import Choice, build, policy_of, worlds
 from llmos.scenario.machine import Outcome, run
+from llmos.scenario.points import seeds_of
 from llmos.scenario.policies import label
 from llmos.scenario.source import Findings, Scenario
 from llmos.trace.metrics import QUANTITIES, WORLDS, metrics, samples
@@ -89,6 +90,8 @@ class Comparison:
     seeds: list[int]
     columns: list[Column]
     convention: str = ""
+    asked: Sequence[str] = ()
+    """The metrics that the scenario's [compare] asks for."""
 
     def difference(self, column: Column, metric: str) -> Estimate | None:
         """How much more of `metric` the column has than the first one: mean of the seeds' differences.
@@ -121,7 +124,7 @@ def compare(
     if schedulers is None:
         schedulers, folder = plan.schedulers if plan else [], scenario.folder
     if seeds is None:
-        seeds = range(scenario.seed, scenario.seed + (plan.seeds if plan else 1))
+        seeds = seeds_of(scenario, plan.seeds if plan else 1)
     if not schedulers or not seeds:
         raise LlmosError(
             "there is nothing to compare",
@@ -147,8 +150,15 @@ def compare(
                 progress(done, len(schedulers) * len(seeds))
     if not any(column.values for column in columns):
         raise RunError(f"{columns[0].scheduler} with {columns[0].failures[0]}", file=scenario.file)
-    convention = scenario.model.convention
-    return Comparison(scenario.name, scenario.question, source, list(seeds), columns, convention)
+    return Comparison(
+        scenario.name,
+        scenario.question,
+        source,
+        list(seeds),
+        columns,
+        scenario.model.convention,
+        plan.metrics if plan else (),
+    )
 
 
 def _fit(scenario: Scenario, schedulers: Sequence[Choice], folder: Path) -> None:

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,15 +76,16 @@ def removed(base: Layer, key: str) -> Layer:
 
 def moved(base: Layer, prefix: str) -> Layer:
     """The layer `base` as it reads from another folder: `prefix` leads from there to its own."""
-    return Layer(_moved(base.raw, "", lambda path: str(Path(prefix) / path)), base.lines, base.assigned)
+    return Layer(with_paths_moved(base.raw, "", prefix), base.lines, base.assigned)
 
 
-def _moved(value: Any, key: str, move: Callable[[str], str]) -> Any:
+def with_paths_moved(value: Any, key: str, prefix: str) -> Any:
+    """The `value` of a key of that name as it reads from another folder: `prefix` leads to its own."""
     if isinstance(value, Mapping):
-        return {k: _moved(v, k, move) for k, v in value.items()}
+        return {k: with_paths_moved(v, k, prefix) for k, v in value.items()}
     if isinstance(value, list):
-        return [_moved(item, key, move) for item in value]
-    return move(value) if isinstance(value, str) and is_path(value, key) else value
+        return [with_paths_moved(item, key, prefix) for item in value]
+    return str(Path(prefix) / value) if isinstance(value, str) and is_path(value, key) else value
 
 
 def is_path(text: str, key: str) -> bool:

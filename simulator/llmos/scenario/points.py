@@ -2,23 +2,27 @@
 
 - Several keys span all their combinations, the last one varying fastest, in the order of the file.
 - A point is the scenario with other values at those keys: it is validated like any scenario.
+- A relative path in a file's own values starts at its folder, one that is given at the current folder.
 - `check_points` tries the values of every key and then the points, up to `MOST_TRIED`. What is wrong is
   told once, where the value or the key stands in its [[sweep]].
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, product, zip_longest
 from math import prod
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from llmos.errors import Problem
+from llmos.errors import LlmosError, Problem
 from llmos.scenario import keys, positions
 from llmos.scenario.check import check, metric_names
+from llmos.scenario.extends import with_paths_moved
 from llmos.scenario.positions import Place
 from llmos.scenario.source import Findings, Scenario, key_of, model_of
 from llmos.scenario.units import UnfitError
@@ -27,6 +31,7 @@ MOST_POINTS: Final = 100_000
 MOST_TRIED: Final = 200
 """So many points are tried when a scenario is read."""
 MOST_TOLD: Final = 20
+LARGEST_SEED: Final = 2**63 - 1
 
 FIXED: Final = ("extends", "remove", "compare", "sweep")
 """What no run depends on, and so no sweep can vary."""
@@ -39,10 +44,11 @@ Setting = tuple[positions.Path, Any]
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A key that varies: where it leads, its values, and the name of its column."""
+    """A key that varies: where it leads, its values, how they were written, and the name of its column."""
 
     path: positions.Path
     values: tuple[Any, ...]
+    written: tuple[Any, ...]
     label: str
     at: positions.Path = ()
     """Where it stands in the scenario, as in ("sweep", 0); (): somebody asked for it."""
@@ -60,17 +66,36 @@ def axes_of(
     own = {key_of(axis.path): axis for axis in _own(scenario, findings)}
     for key, values in (given or {}).items():
         if path := _path(scenario, key, (f"--set {key}",), asked):
-            own[key_of(path)] = Axis(path, tuple(values), key)
+            own[key_of(path)] = Axis(path, _from_here(scenario, path, values), tuple(values), key)
     findings.problems += asked.problems
-    labels = {*COLUMNS, *metric_names(["cpu", "engine"])}
+    others = {*COLUMNS, *metric_names(["cpu", "engine"])}
+    labels: set[str] = set()
     for axis in own.values():
-        if axis.label in labels:
+        if axis.label in labels or (axis.at and axis.label in others):
             hint = "give the sweep another `label`"
             findings.add(axis.at, f'the results have another column "{axis.label}"', hint=hint)
         labels.add(axis.label)
         axes.append(axis)
     _count([len(axis.values) for axis in axes], axes[0].at if axes else (), findings)
     return axes
+
+
+def seeds_of(scenario: Scenario, count: int) -> range:
+    """So many seeds: the scenario's own, and the next ones.
+
+    Raises LlmosError when there are not so many.
+    """
+    if scenario.seed + count - 1 > LARGEST_SEED:
+        message = f"there are no {count:,} seeds from {scenario.seed} on: the largest is {LARGEST_SEED}"
+        raise LlmosError(message, file=scenario.file, hint="give the scenario a smaller `seed`")
+    return range(scenario.seed, scenario.seed + count)
+
+
+def _from_here(scenario: Scenario, path: positions.Path, values: Sequence[Any]) -> tuple[Any, ...]:
+    """Values that were written in the current folder, as the scenario's folder reads them."""
+    prefix = os.path.relpath(Path(), scenario.folder)
+    key = next((part for part in reversed(path) if isinstance(part, str)), "")
+    return tuple(with_paths_moved(value, key, prefix) for value in values)
 
 
 def _count(sizes: Sequence[int], at: positions.Path, findings: Findings) -> bool:
@@ -96,7 +121,8 @@ def _own(scenario: Scenario, findings: Findings) -> Iterator[Axis]:
             findings.add((*at, "key"), f'"{sweep.key}" is swept twice', hint="put all its values in one")
         elif path:
             seen.add(path)
-            yield Axis(path, tuple(sweep.all()), sweep.label or sweep.key, at)
+            values = tuple(sweep.all())
+            yield Axis(path, values, values, sweep.label or sweep.key, at)
 
 
 def _path(scenario: Scenario, key: str, at: positions.Path, findings: Findings) -> positions.Path:
@@ -108,7 +134,9 @@ def _path(scenario: Scenario, key: str, at: positions.Path, findings: Findings) 
         return ()
     if path[0] in (*FIXED, "seed"):
         hint = (
-            "each point has as many as --seeds says" if path[0] == "seed" else "sweep what a run depends on"
+            "every point has as many seeds as --seeds says, from the scenario's own on"
+            if path[0] == "seed"
+            else "sweep what a run depends on"
         )
         findings.add(at, f"`{path[0]}` cannot be swept", hint=hint)
         return ()

@@ -22,7 +22,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, product
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +33,7 @@ from llmos.errors import LlmosError
 from llmos.scenario.build import build
 from llmos.scenario.journal import Journal, Keys, Result
 from llmos.scenario.machine import run
-from llmos.scenario.points import Axis, Setting, axes_of, check_points, raw_at, settings
+from llmos.scenario.points import Axis, Setting, axes_of, check_points, raw_at, seeds_of, settings
 from llmos.scenario.policies import label
 from llmos.scenario.results import Record
 from llmos.scenario.source import Findings, Scenario, model_of
@@ -113,7 +113,7 @@ def processes(jobs: int | None = None) -> ProcessPoolExecutor:
 
 
 def _begin() -> None:
-    """Let a worker depend on its parent: that one gets Ctrl-C, and no worker outlives it, even a killed one."""
+    """Let a worker depend on its parent: that one gets Ctrl-C, and even if it is killed no worker stays."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if parent := multiprocessing.parent_process():
         threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
@@ -143,7 +143,8 @@ def run_sweep(
 ) -> Swept:
     """Run `scenario` at every point of its [[sweep]] tables, with `seeds` seeds from its own on.
 
-    given: values for more keys, or for others: {"cpu.scheduler": ["fcfs", "rr"]}.
+    given: values for more keys, or for others: {"cpu.scheduler": ["fcfs", "mine.py"]}; a path in them
+        starts at the current folder.
     executor: makes an executor; called again when the first one breaks.
     ahead: runs that are handed to it at a time, twice the cores if left out; as many as there are
         workers keep these busy.
@@ -174,10 +175,8 @@ def run_sweep(
                 noted.add(keys[i], jobs[i].seed, result)
             if progress:
                 progress(len(done), len(jobs))
-    rows = tuple(
-        Row(i // seeds, tuple(plain(value) for _, value in points[i // seeds]), job.seed, done[i])
-        for i, job in enumerate(jobs)
-    )
+    written = [tuple(map(plain, values)) for values in product(*(axis.written for axis in axes))]
+    rows = tuple(Row(i // seeds, written[i // seeds], job.seed, done[i]) for i, job in enumerate(jobs))
     labels = tuple(axis.label for axis in axes)
     measured = dict.fromkeys(name for row in rows for name in row.result.metrics)
     return Swept(scenario.name, scenario.question, labels, rows, tuple(measured), reused)
@@ -217,7 +216,7 @@ def plain(value: Any) -> Any:
 def _jobs(scenario: Scenario, point: Sequence[Setting], seeds: int, profile: str | None) -> Iterator[Job]:
     """The runs of one point: the scenario's own seed, and the next ones."""
     raw = raw_at(scenario, point)
-    for seed in range(scenario.seed, scenario.seed + seeds):
+    for seed in seeds_of(scenario, seeds):
         yield Job(scenario.name, scenario.file, scenario.folder, raw, seed, profile)
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from llmos.cli.output import amount, json_option, print_json, progress, say, table
-from llmos.cli.parsing import split_list
+from llmos.cli.parsing import metrics_of, split_list
 from llmos.cli.run import profile_option, scenario_argument
-from llmos.errors import LlmosError, did_you_mean
+from llmos.scenario.build import worlds
+from llmos.scenario.check import metric_names
 from llmos.scenario.compare import Column, Comparison, Estimate, compare, estimate
 from llmos.scenario.load import find, load
+from llmos.scenario.points import seeds_of
+from llmos.scenario.source import Scenario
 
 WORLDS = {"cpu": "CPU tasks", "llm": "LLM requests"}
 USUAL = (
@@ -54,14 +58,15 @@ def command(
     With several seeds, each scheduler is also compared with the first one seed by seed; * marks a mean
     difference whose interval excludes 0.
     """
-    result = measure(scenario, schedulers, seeds, profile)
-    wanted = split_list(metrics) or _planned(scenario)
+    loaded = load(find(scenario))
+    wanted = metrics_of(metrics, metric_names(worlds(loaded)))
+    result = _measured(loaded, schedulers, seeds, profile)
     if plot_path:
         from llmos.plot import comparison, save
 
-        save(comparison(result, wanted or None), plot_path)
+        save(comparison(result, wanted or result.asked or None), plot_path)
     if as_json:
-        print_json(as_document(result))
+        print_json(as_document(result, wanted))
     else:
         show(result, wanted)
         if plot_path:
@@ -77,35 +82,30 @@ def failures(result: Comparison) -> list[str]:
 def measure(
     scenario: str, schedulers: tuple[str, ...] = (), seeds: int | None = None, profile: str | None = None
 ) -> Comparison:
-    """Run the comparison with a progress bar."""
-    loaded = load(find(scenario))
-    first = loaded.seed
-    with progress(loaded.name) as report:
+    """Run the comparison of the scenario of that name, with a progress bar."""
+    return _measured(load(find(scenario)), schedulers, seeds, profile)
+
+
+def _measured(
+    scenario: Scenario, schedulers: tuple[str, ...], seeds: int | None, profile: str | None
+) -> Comparison:
+    with progress(scenario.name) as report:
         return compare(
-            loaded,
+            scenario,
             split_list(schedulers) or None,
-            range(first, first + seeds) if seeds else None,
+            seeds_of(scenario, seeds) if seeds else None,
             progress=lambda done, total: report(done / total, f"{done} of {total} runs"),
             profile=profile,
         )
 
 
-def _planned(scenario: str) -> list[str]:
-    plan = load(find(scenario)).model.compare
-    return list(plan.metrics) if plan and plan.metrics else []
-
-
-def show(result: Comparison, wanted: list[str]) -> None:
-    """Print one table per world, schedulers as columns."""
-    there = list(dict.fromkeys(name for column in result.columns for name in column.values))
-    for name in wanted:
-        if name not in there:
-            hint = did_you_mean(name, there) or f"there are: {', '.join(there)}"
-            raise LlmosError(f'this comparison has no metric "{name}"', hint=hint)
+def show(result: Comparison, wanted: Sequence[str] = ()) -> None:
+    """Print one table per world, schedulers as columns; of the metrics that are wanted, or else asked for."""
+    wanted = wanted or result.asked
     say(result.question, style="bold")
     say()
     for world, title in WORLDS.items():
-        names = [n for n in wanted or _usual(result, there) if n.startswith(world + ".")]
+        names = [n for n in wanted or _usual(result) if n.startswith(world + ".")]
         if names:
             rows = [row for name in names for row in _rows(result, name, world)]
             table(title, ("", *(column.scheduler for column in result.columns)), rows)
@@ -126,7 +126,9 @@ def show(result: Comparison, wanted: list[str]) -> None:
         say(f"costs: {result.profile}", style="dim")
 
 
-def _usual(result: Comparison, there: list[str]) -> list[str]:
+def _usual(result: Comparison) -> list[str]:
+    there = dict.fromkeys(name for column in result.columns for name in column.values)
+
     def tells(name: str) -> bool:
         return any(value for column in result.columns for value in column.values.get(name, []))
 
@@ -160,8 +162,8 @@ def _cell(e: Estimate | None, name: str) -> str:
     return amount(e.mean, name, digits=4) + interval
 
 
-def as_document(result: Comparison) -> dict[str, Any]:
-    """Return a comparison as plain data, ready for JSON."""
+def as_document(result: Comparison, only: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a comparison as plain data, ready for JSON, with all metrics or some."""
     return {
         "schema": 1,
         "scenario": result.scenario,
@@ -178,6 +180,7 @@ def as_document(result: Comparison) -> dict[str, Any]:
                     name: {"mean": e.mean, "ci95_half_width": e.half_width, "n": e.n, "values": values}
                     | {"difference": _difference(result.difference(column, name))}
                     for name, values in column.values.items()
+                    if not only or name in only
                     for e in [estimate(values)]
                 },
             }

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from llmos.cli.compare import as_document, measure, show
-from llmos.cli.output import amount, console, json_option, print_json, progress, say
+from llmos.cli.output import amount, json_option, print_json, progress, say
 from llmos.costs.profile import THIS_MACHINE, Profile, load_profile
 from llmos.errors import ProfileError
 from llmos.plot import comparison, gantt, save
@@ -55,12 +55,11 @@ def _demonstrate(output: Path, reuse: bool) -> tuple[Comparison, list[Path]]:
     say("2. The same schedulers, on CPU tasks and on LLM requests", style="bold")
     name = THIS_MACHINE if profile.name != FALLBACK else FALLBACK
     result = measure(SCENARIO, profile=name)
-    plan = load(find(SCENARIO)).model.compare
-    show(result, list(plan.metrics) if plan and plan.metrics else [])
+    show(result)
     say()
     say("3. Pictures, and a log to walk through", style="bold")
     picture, chart, log = output / "comparison.png", output / "gantt.png", output / "log.jsonl"
-    save(comparison(result, list(plan.metrics) if plan and plan.metrics else None), picture)
+    save(comparison(result, result.asked or None), picture)
     with LogFile(log) as file:
         outcome = run(build(load(find(SCENARIO)), profile=name), [file])
     save(gantt(outcome.state, list(read(log))), chart)
@@ -69,7 +68,7 @@ def _demonstrate(output: Path, reuse: bool) -> tuple[Comparison, list[Path]]:
         (chart, f"who ran where and when, {amount(outcome.state.now)} of it"),
         (log, f"every decision with its reason; walk through it: llmos tui {log}"),
     ):
-        console().print(f"   {path}  [dim]{about}[/dim]")
+        say(f"   {path}  {about}")
     return result, [picture, chart, log]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import click
 
+from llmos.errors import LlmosError, did_you_mean
 from llmos.scenario.units import duration_ns
 
 
@@ -28,16 +30,27 @@ DURATION = Duration()
 
 
 def split_list(values: tuple[str, ...]) -> list[str]:
-    """Split "a, b(x=1, y=2), c" at the commas outside parentheses, for each of `values`."""
+    """Split "a, b=[1, 2], c" at the commas outside brackets and "quotes", for each of `values`."""
     out: list[str] = []
     for value in values:
-        depth, part = 0, ""
+        depth, quoted, part = 0, False, ""
         for char in value:
-            depth += (char in "([") - (char in ")]")
-            if char == "," and depth == 0:
+            quoted ^= char == '"'
+            depth += 0 if quoted else (char in "([{") - (char in ")]}")
+            if char == "," and depth == 0 and not quoted:
                 out.append(part)
                 part = ""
             else:
                 part += char
         out.append(part)
     return [part.strip() for part in out if part.strip()]
+
+
+def metrics_of(values: tuple[str, ...], known: Collection[str]) -> list[str]:
+    """Split a list of metrics, each of which should be `known`; raises LlmosError, with the cure."""
+    names = split_list(values)
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known) or "write world.quantity_statistic, as in cpu.turnaround_mean_ns"
+            raise LlmosError(f'there is no metric "{name[:60]}" here', hint=hint)
+    return names

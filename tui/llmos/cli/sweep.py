@@ -13,9 +13,9 @@ import click
 
 from llmos.cli.compare import USUAL
 from llmos.cli.output import amount, json_option, print_json, progress, say, table
-from llmos.cli.parsing import split_list
+from llmos.cli.parsing import metrics_of, split_list
 from llmos.cli.run import profile_option, scenario_argument
-from llmos.errors import LlmosError, did_you_mean
+from llmos.errors import LlmosError
 from llmos.scenario import results
 from llmos.scenario.check import metric_names
 from llmos.scenario.compare import estimate
@@ -71,7 +71,7 @@ def command(
     OUT.journal.jsonl, and are not run again. The exit code is 1 if a run failed.
     """
     loaded = load(find(scenario))
-    metrics = _known(split_list(wanted))
+    metrics = metrics_of(wanted, metric_names(["cpu", "engine"]))
     if out:
         results.check_path(out)
     swept = _run(loaded, _given(given), seeds, jobs or cores(), out, fresh=fresh, profile=profile)
@@ -135,21 +135,12 @@ def _given(options: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def _value(text: str) -> Any:
-    """Read a number, true or false, or a "quoted text" as TOML does; all else is a text."""
+    """Read what TOML has values for: 5, true, "a text", [1, 2], { policy = "rr" }; all else is a text."""
     try:
         value = tomllib.loads(f"value = {text}", parse_float=Decimal)["value"]
     except (ValueError, ArithmeticError, RecursionError):
         return text
-    return value if isinstance(value, bool | int | Decimal | str) else text
-
-
-def _known(metrics: list[str]) -> list[str]:
-    known = metric_names(["cpu", "engine"])
-    for name in metrics:
-        if name not in known:
-            hint = did_you_mean(name, known) or "write world.quantity_statistic, as in cpu.turnaround_mean_ns"
-            raise LlmosError(f'there is no metric "{name[:60]}"', hint=hint)
-    return metrics
+    return value if isinstance(value, bool | int | Decimal | str | list | dict) else text
 
 
 def _usual(scenario: Scenario, swept: Swept) -> list[str]:
