@@ -75,7 +75,67 @@ def test_a_log_is_written_printed_filtered_and_checked(folder):
     assert [json.loads(row)["t"] for row in rows] == [100_000_000]
     assert ok(llmos(folder, "log", "out/run.jsonl.gz", "--from", "1 ms", "--to", "2 ms")).count("\n") == 1
     assert "in order" in ok(llmos(folder, "check", "out/run.jsonl.gz", "convoy2.toml"))
-    refused(llmos(folder, "log", "out/run.jsonl.gz", "--kind", "dispatched"), 'did you mean "dispatch"')
+    for option, value, says in (
+        ("--kind", "dispatched", 'did you mean "dispatch"'),
+        ("--task", "shrot", 'did you mean "short"'),
+        ("--cpu", "1", "it has 0"),
+        ("--output", "x", "goes with --export"),
+    ):
+        refused(llmos(folder, "log", "out/run.jsonl.gz", option, value), says)
+
+
+def test_a_trace_is_called_as_its_log(folder):
+    ok(llmos(folder, "run", "convoy2.toml", "--log", "v1.2.jsonl.gz"))
+    ok(llmos(folder, "log", "v1.2.jsonl.gz", "--export", "perfetto"))
+    assert json.loads((folder / "v1.2.perfetto.json").read_text())["traceEvents"]
+
+
+def test_a_task_that_becomes_another_program_has_its_name(folder):
+    (folder / "exec.toml").write_text(
+        'question = "?"\n[programs]\nsh = { steps = [{ exec = "ls" }] }\nls = { steps = [{ compute = "1 ms" }] }\n'
+        '[[task]]\nname = "sh"\nprogram = "sh"\n'
+    )
+    ok(llmos(folder, "run", "exec.toml", "--log", "run.jsonl"))
+    kinds = [line.split()[4] for line in ok(llmos(folder, "log", "run.jsonl", "--task", "ls")).splitlines()]
+    assert (kinds[0], kinds[-1]) == ("exec", "exit")
+
+
+def test_a_forged_record_of_an_engine_that_is_not_there_stays_as_it_is(folder):
+    forged = '{"kind":"run","t":0,"processors":[]}\n{"kind":"iterate","t":9,"cpu":7,"count":3}\n'
+    (folder / "run.jsonl").write_text(forged)
+    assert "count=3" in ok(llmos(folder, "log", "run.jsonl", "--expand"))
+    ok(llmos(folder, "log", "run.jsonl", "--expand", "--export", "perfetto"))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["run", "convoy2.toml", "--runs"],
+        ["run", "convoy2.toml", "--queues"],
+        ["tui", "run.jsonl", "--seed", "1"],
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(folder, args):
+    refused(llmos(folder, *args), "Error")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_an_output_that_cannot_be_written_is_told(folder):
+    command = [sys.executable, "-c", "from llmos.cli.main import main; main()", "run", "convoy2.toml"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, cwd=folder, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, stdout=full,
+            stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cannot write the output: No space left" in done.stderr
+
+
+def test_what_the_terminal_cannot_write_is_no_error(folder):
+    command = [sys.executable, "-c", "from llmos.cli.main import main; main()", "explain", "edf-us"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_forged_log_fails_its_check(folder):

@@ -124,6 +124,29 @@ def test_a_damaged_log_is_named_with_its_line(tmp_path, content, says):
         list(read(path))
 
 
+def test_a_folder_is_no_log_and_nothing_is_left_beside_it(tmp_path):
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(LlmosError, match="it is a folder"):
+        LogFile(tmp_path / "logs")
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+def test_a_link_is_followed_and_a_device_stays_one(tmp_path):
+    (tmp_path / "link.jsonl").symlink_to("there.jsonl")
+    for path in (tmp_path / "link.jsonl", Path(os.devnull)):
+        with LogFile(path) as log:
+            log([], b"x\n")
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert (tmp_path / "there.jsonl").read_bytes() == b"x\n"
+    assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_told():
+    with pytest.raises(LlmosError, match="cannot write the log: No space"), LogFile("/dev/full") as log:
+        log([], b"x\n")
+
+
 def test_a_missing_log_names_a_near_one(tmp_path):
     (tmp_path / "convoy.jsonl").touch()
     with pytest.raises(LogError, match="did you mean"):

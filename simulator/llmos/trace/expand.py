@@ -34,14 +34,15 @@ def tokens_of(record: Iterate) -> int:
 def expand(events: Iterable[Event]) -> list[Event]:
     """Return `events` with every compact record replaced by the single ones it stands for.
 
-    They are in time order again; at one instant iterations come first, the rest as they were.
+    They are in time order again; at one instant iterations come first, the rest as they were. A record
+    that names no processor of the log stays as it is.
     """
     costs: dict[int, Cost] = {}
     out: list[Event] = []
     for event in events:
         if isinstance(event, Run):
             costs = {p.id: p.cost for p in event.processors}
-        if isinstance(event, Iterate):
+        if isinstance(event, Iterate) and event.cpu in costs:
             out.extend(_iterations(event, costs[event.cpu]))
         else:
             out.append(event)

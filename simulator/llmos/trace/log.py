@@ -3,7 +3,8 @@
 - `emit` takes events in time order; `flush` hands what has gathered to the sinks, in batches.
 - A sink is a callable that takes the events and their bytes: a file, a fold, a list.
 - A log file is written as `NAME.part` while the run goes on and gets its name when the log is
-  closed. After a crash the `.part` file is a valid log that ends early; `read` loads both.
+  closed. After a crash the `.part` file is a valid log that ends early; `read` loads both. A link is
+  followed, and a device or a pipe is written straight.
 - `NAME.gz` is compressed, one gzip member per batch, so that it too can be read up to its end.
 - The hash is the SHA-256 of the uncompressed bytes.
 """
@@ -12,9 +13,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, Union
 
@@ -71,17 +74,19 @@ class LogFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._part = self.path.with_name(self.path.name + ".part")
+        self._place = Path(os.path.realpath(path))
+        is_device = self._place.exists() and not self._place.is_file()  # it cannot be renamed over
+        self._part = self._place if is_device else self._place.with_name(self._place.name + ".part")
         self._compress = self.path.suffix == ".gz"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._part.open("wb")
-        except OSError as error:
-            raise LlmosError(f"cannot write the log: {error.strerror}", file=self.path) from error
+        with self._told():
+            self._place.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._part.open("wb", buffering=0)
 
     def __call__(self, _events: list[Event], data: bytes) -> None:
-        self._file.write(gzip.compress(data, mtime=0) if self._compress else data)
-        self._file.flush()
+        with self._told():
+            rest = memoryview(gzip.compress(data, mtime=0) if self._compress else data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
 
     def __enter__(self) -> Self:
         return self
@@ -89,10 +94,19 @@ class LogFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        if self.path.is_dir():
-            raise LlmosError("cannot write the log: it is a folder; name a file", file=self.path)
-        self._part.replace(self.path)
+        with self._told(), self._file:
+            if self._part != self._place:
+                os.fsync(self._file.fileno())
+                self._part.replace(self._place)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except IsADirectoryError as error:
+            raise LlmosError("cannot write the log: it is a folder; name a file", file=self.path) from error
+        except OSError as error:
+            raise LlmosError(f"cannot write the log: {error.strerror}", file=self.path) from error
 
 
 def read(path: str | Path) -> Iterator[Event]:

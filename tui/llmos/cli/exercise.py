@@ -76,9 +76,13 @@ def _command(name: str, topic: type[Topic]) -> click.Command:
     ) -> None:
         if as_json + as_toml + as_markdown > 1:
             raise click.UsageError("--json, --toml and --markdown exclude each other; give one of them")
+        if as_toml and solve:
+            raise click.UsageError("--toml is the problem alone; leave --solve away, or take --json")
         given = {k: tuple(split_list(v)) if isinstance(v, tuple) else v for k, v in options.items()}
         exercise = topic().pose(seed, given)
         if as_toml:
+            if not exercise.toml:
+                raise LlmosError("this exercise is no scenario", hint="for programs there is --json")
             click.echo(exercise.toml, nl=False)
             return
         solution = exercise.solve() if solve else None
@@ -145,7 +149,8 @@ def show(exercise: Exercise, solution: Solution | None) -> None:
         _paragraph(question, f"{i}. ")
     say()
     if solution is None:
-        say("The answer: the same command with --solve. To run it: --toml.", style="dim")
+        run = " To run it: --toml." if exercise.toml else ""
+        say(f"The answer: the same command with --solve.{run}", style="dim")
     else:
         _show_parts(solution.parts)
 
@@ -155,16 +160,23 @@ def _show_parts(parts: Iterable[Part | Heading]) -> None:
         match part:
             case Heading(text):
                 say(f"-- {text} ".ljust(WIDTH, "-"), style="bold cyan")
-            case Text(text):
-                _paragraph(text)
-            case Table():
-                table(part.title, part.columns, part.rows, left=part.left)
-            case Listing(title, lines):
-                if title:
-                    say(title, style="bold")
-                for line in lines:
-                    say(line)
+            case _:
+                show_part(part)
         say()
+
+
+def show_part(part: Part) -> None:
+    """Print a paragraph, a table or a listing."""
+    match part:
+        case Text(text):
+            _paragraph(text)
+        case Table():
+            table(part.title, part.columns, part.rows, left=part.left)
+        case Listing(title, lines):
+            if title:
+                say(title, style="bold")
+            for line in lines:
+                say(line)
 
 
 def _paragraph(text: str, mark: str = "") -> None:

@@ -41,7 +41,8 @@ def command(scheduler: str | None, as_json: bool) -> None:
             rows = [(p.name, p.type, p.default, p.doc) for p in info.parameters]
             table("", ("parameter", "type", "default", ""), rows, left=4)
             say()
-        say(f"Source: {info.source}")
+        if info.source:
+            say(f"Source: {info.source}")
         if info.differs:
             say(textwrap.fill(f"Differs: {info.differs}", 96))
         say()

@@ -12,7 +12,7 @@ from llmos.cli.output import print_json, say
 from llmos.cli.parsing import DURATION
 from llmos.errors import LlmosError, did_you_mean
 from llmos.sched.base import duration
-from llmos.trace.events import KINDS, Arrive, Event, arguments, kind_of
+from llmos.trace.events import KINDS, Arrive, Event, Exec, Run, arguments, kind_of
 from llmos.trace.expand import expand
 from llmos.trace.log import read
 from llmos.trace.perfetto import write
@@ -52,21 +52,21 @@ def command(
     if form:
         if kinds or tasks or cpu is not None or start or stop is not None:
             raise click.UsageError("--export writes the whole log; only --expand goes with it")
-        _export(events, file, output or Path(f"{file.name.split('.')[0]}.{form}.json"), as_json=as_json)
+        _export(events, file, output or Path(f"{_stem(file)}.{form}.json"), as_json=as_json)
         return
     if output:
         raise click.UsageError("--output goes with --export; to keep what is printed, use > FILE")
     names: dict[int, str] = {}
+    seen: set[str] = set()
     for event in events:
-        if isinstance(event, Arrive):
+        if isinstance(event, Run) and cpu is not None:
+            _check_cpu(cpu, event)
+        if isinstance(event, Arrive | Exec):
             names[event.task] = event.name
-        if (
-            event.t < start
-            or (stop is not None and event.t >= stop)
-            or (cpu is not None and event.cpu != cpu)
-        ):
+            seen |= {event.name, str(event.task)}
+        if event.t < start or (stop is not None and event.t >= stop):
             continue
-        if kinds and kind_of(event) not in kinds:
+        if (cpu is not None and event.cpu != cpu) or (kinds and kind_of(event) not in kinds):
             continue
         if tasks and str(event.task) not in tasks and names.get(event.task) not in tasks:
             continue
@@ -74,6 +74,15 @@ def command(
             click.echo(msgspec.json.encode(event).decode())
         else:
             click.echo("  ".join(_cells(event, names)).rstrip())
+    for task in tasks:
+        if task not in seen:
+            raise LlmosError(f'no task of this log is called "{task}"', hint=did_you_mean(task, seen))
+
+
+def _check_cpu(cpu: int, header: Run) -> None:
+    there = [processor.id for processor in header.processors]
+    if cpu not in there:
+        raise LlmosError(f"this log has no processor {cpu}", hint=f"it has {', '.join(map(str, there))}")
 
 
 def _check_kinds(kinds: tuple[str, ...]) -> None:
@@ -81,6 +90,14 @@ def _check_kinds(kinds: tuple[str, ...]) -> None:
         if kind not in NAMES:
             hint = did_you_mean(kind, NAMES) or f"the kinds are: {', '.join(NAMES)}"
             raise LlmosError(f'no event is of kind "{kind}"', hint=hint)
+
+
+def _stem(file: Path) -> str:
+    """Return a log's name without the endings that llmos gives it."""
+    name = file.name
+    for suffix in (".part", ".gz", ".jsonl"):
+        name = name.removesuffix(suffix)
+    return name
 
 
 def _export(events: Iterable[Event], file: Path, path: Path, *, as_json: bool) -> None:

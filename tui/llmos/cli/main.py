@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from io import TextIOWrapper
 from typing import NoReturn
 
 import click
@@ -28,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Explain a scheduler: the lesson, its parameters, the source."),
     "feasible": ("feasible", "Test beforehand whether periodic tasks meet their deadlines, and show how."),
     "check": ("check", "Check scenario files and logs without running anything."),
+    "paging": ("paging", "Show page replacement step by step, as in an exam, or compare the policies."),
     "exercise": ("exercise", "Pose a small problem to solve by hand, or work its answer out."),
     "schema": ("schema", "Print the JSON Schema of scenario files, for editors."),
     "log": ("log", "Print or filter the events of a saved log."),
@@ -95,6 +97,8 @@ def main() -> NoReturn:
     """Run the command line and leave with the right exit code."""
     if "_LLMOS_COMPLETE" in os.environ:  # the shell asks; what `llmos completion` prints sees to that
         sys.exit(importlib.import_module("llmos.cli.completion").answer(llmos))
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what the terminal's encoding lacks is a question mark
     try:
         code = _run(sys.argv[1:])
         sys.stdout.flush()
@@ -106,10 +110,11 @@ def main() -> NoReturn:
     except LlmosError as error:
         click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
         code = error.exit_code
-    except BrokenPipeError:
-        # The reader went away (`llmos log x | head`): not our trouble, and Python should not report it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    except OSError as error:  # of the output: commands tell what is wrong with other files themselves
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lest Python reports it again
+        code = 0 if isinstance(error, BrokenPipeError) else 2  # `llmos log x | head` is no trouble of ours
+        if code:
+            click.echo(f"error: cannot write the output: {error.strerror or error}", err=True)
     sys.exit(code)
 
 

@@ -52,7 +52,7 @@ profile_option = click.option(
 @click.option(
     "--log", "log_path", type=click.Path(path_type=Path), help="Write the event log (.jsonl or .jsonl.gz)."
 )
-@click.option("--queues", is_flag=True, help="Log the ready queues after each decision, too.")
+@click.option("--queues", is_flag=True, help="With --log: also the ready queues after each decision.")
 @click.option("--runs", is_flag=True, help="With --json: also who ran where and when.")
 @json_option
 @click.pass_context
@@ -71,6 +71,10 @@ def command(
 
     The exit code is 1 if the simulated run did not do what it set out to do.
     """
+    if runs and not as_json:
+        raise click.UsageError("--runs goes with --json")
+    if queues and not log_path:
+        raise click.UsageError("--queues goes with --log: the queues are in the log and nowhere else")
     spec = build(load(find(scenario)), seed=seed, scheduler=scheduler, profile=profile)
     outcome = simulate(replace(spec, shows_queues=queues), log_path, keep_spans=runs)
     if as_json:

@@ -10,6 +10,7 @@ from llmos.cli.plot import is_log
 from llmos.cli.run import profile_option, scheduler_option, seed_option
 from llmos.scenario.build import build
 from llmos.scenario.load import find, load
+from llmos.scenario.machine import MachineSpec
 
 FIRST = "mlfq-gaming"
 
@@ -24,10 +25,15 @@ def command(
     ctx: click.Context, source: str, seed: int | None, scheduler: str | None, profile: str | None
 ) -> None:
     """Watch SOURCE, a scenario or a saved log: play it, step forward and back. Press ? for the keys."""
+    title = ""
+    if is_log(source):
+        if seed is not None or scheduler or profile:
+            raise click.UsageError("a saved log is of a run that is over: give the options with a scenario")
+        watched: Path | MachineSpec = Path(source)
+    else:
+        scenario = load(find(source))
+        title = scenario.name
+        watched = build(scenario, seed=seed, scheduler=scheduler, profile=profile)
     from llmos.tui.app import run_tui
 
-    if is_log(source):
-        ctx.exit(run_tui(Path(source)))
-    scenario = load(find(source))
-    spec = build(scenario, seed=seed, scheduler=scheduler, profile=profile)
-    ctx.exit(run_tui(spec, title=scenario.name))
+    ctx.exit(run_tui(watched, title=title))
