@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 import pytest
 
 from llmos.cli.main import COMMANDS, main
+from llmos.errors import LlmosError
 from llmos.scenario.load import shipped
 from llmos.scenario.policies import names
 
@@ -41,7 +42,7 @@ def test_commands_are_offered_by_their_beginning():
 @pytest.mark.parametrize("command", ["run", "compare", "sweep", "check", "tui"])
 def test_scenarios_are_offered_and_files(command):
     assert plain(asked(command, "")) == list(shipped())
-    assert asked(command, "con") == [("plain", "convoy"), ("file", "con")]
+    assert asked(command, "con") == [("file", "con"), ("plain", "convoy")]
 
 
 def test_policies_are_offered_in_lists_too():
@@ -53,8 +54,10 @@ def test_policies_are_offered_in_lists_too():
 def test_profiles_assignments_and_metrics_are_offered():
     assert "reference-cpu" in plain(asked("run", "convoy", "--profile", "ref"))
     assert "reference-cpu" in plain(asked("profile", "show", "ref"))
-    assert plain(asked("assignment", "start", "ml")) == ["mlfq"]
-    assert plain(asked("compare", "convoy", "-m", "cpu.turnaround_me")) == ["cpu.turnaround_mean_ns"]
+    # No file is called so on purpose.
+    assert asked("assignment", "start", "ml") == [("plain", "mlfq")]
+    assert asked("compare", "convoy", "-m", "cpu.turnaround_me") == [("plain", "cpu.turnaround_mean_ns")]
+    assert asked("log", "x.jsonl", "--kind", "io_") == [("plain", "io_start"), ("plain", "io_done")]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -70,6 +73,43 @@ def test_the_script_is_one_that_its_shell_understands(shell, tmp_path):
     (tmp_path / "script").write_text(out.getvalue())
     done = subprocess.run([shell, "-n", tmp_path / "script"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+IN_SHELL = {
+    "bash": """eval "$(llmos completion bash)"; COMP_WORDS=({words}); COMP_CWORD={last}
+        _llmos_completion llmos 2>/dev/null; printf '%s\\n' "${{COMPREPLY[@]}}" """,
+    "fish": 'llmos completion fish | source; complete -C "{words}"',
+}
+
+
+@pytest.mark.parametrize("shell", IN_SHELL)
+@pytest.mark.parametrize(
+    ("words", "offered"), [("run conv", "convoy"), ("compare convoy -s fcfs,sr", "fcfs,srtf")]
+)
+def test_the_shell_itself_offers_it(shell, words, offered, tmp_path):
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
+    llmos = tmp_path / "llmos"
+    llmos.write_text(
+        f"#!/bin/sh\nexec '{sys.executable}' -c 'from llmos.cli.main import main; main()' \"$@\"\n"
+    )
+    llmos.chmod(0o755)
+    script = IN_SHELL[shell].format(words=f"llmos {words}", last=len(words.split()))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)}
+    env["PATH"] = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    done = subprocess.run(
+        [shell, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert offered in done.stdout.split(), done.stderr
+
+
+def test_a_plugin_that_does_not_load_does_not_disturb(monkeypatch):
+    def broken():
+        raise LlmosError("it does not load")
+
+    monkeypatch.setattr("llmos.exercise.base.topics", broken)
+    monkeypatch.setattr("llmos.cli.exercise.topics", broken)
+    assert asked("exercise", "") == []
 
 
 def test_a_shell_that_nobody_knows_is_no_traceback(monkeypatch):

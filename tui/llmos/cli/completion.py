@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import Final
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -20,6 +21,8 @@ from llmos.errors import LlmosError
 VARIABLE = "_LLMOS_COMPLETE"
 
 SHELLS = ("bash", "zsh", "fish")
+
+Choices = Callable[[], Iterable[str]]
 
 
 @click.command()
@@ -34,7 +37,9 @@ def command(shell: str) -> None:
     """
     found = get_completion_class(shell)
     if found:
-        click.echo(found(click.Group("llmos"), {}, "llmos", VARIABLE).source())
+        script = found(click.Group("llmos"), {}, "llmos", VARIABLE).source()
+        # A line is "kind,value<tab>help"; click's script for fish cuts what has a comma of its own.
+        click.echo(script.replace('string split ","', 'string split --max 1 ","'))
 
 
 def answer(group: Commands) -> int:
@@ -43,7 +48,8 @@ def answer(group: Commands) -> int:
     found = get_completion_class(shell)
     if found is None or what != "complete":
         return 1
-    click.echo(found(_Completing(group.name, params=group.params), {}, "llmos", VARIABLE).complete())
+    with suppress(LlmosError):  # nor is a broken plugin
+        click.echo(found(_Completing(group.name, params=group.params), {}, "llmos", VARIABLE).complete())
     return 0
 
 
@@ -72,15 +78,14 @@ def _taught(command: click.Command, first: str) -> click.Command:
     return command
 
 
-def _offering(
-    choices: Callable[[], Iterable[str]],
-) -> Callable[[click.Context, str], list[CompletionItem]]:
+def _offering(choices: Choices) -> Callable[[click.Context, str], list[CompletionItem]]:
     def offer(_ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         before, comma, word = incomplete.rpartition(",")  # a list: its last word is completed
-        names: list[CompletionItem] = []
+        # Files first: bash forgets what came before them.
+        offered = [] if choices in NO_FILES else [CompletionItem(incomplete, type="file")]
         with suppress(LlmosError):  # a broken file is no reason to disturb somebody who types
-            names += [CompletionItem(before + comma + n) for n in choices() if n.startswith(word)]
-        return [*names, CompletionItem(incomplete, type="file")]
+            offered += [CompletionItem(before + comma + n) for n in choices() if n.startswith(word)]
+        return offered
 
     return offer
 
@@ -115,7 +120,13 @@ def _metrics() -> Iterable[str]:
     return metric_names(["cpu", "engine"])
 
 
-CHOICES: dict[str, Callable[[], Iterable[str]]] = {
+def _kinds() -> Iterable[str]:
+    from llmos.cli.log import NAMES
+
+    return NAMES
+
+
+CHOICES: Final[dict[str, Choices]] = {
     "scenario": _scenarios,
     "source": _scenarios,
     "files": _scenarios,
@@ -126,5 +137,9 @@ CHOICES: dict[str, Callable[[], Iterable[str]]] = {
     "assignment name": _assignments,
     "metrics": _metrics,
     "wanted": _metrics,
+    "kinds": _kinds,
 }
-"""What a parameter of that name (after its command's, if that matters) may be, beside a file."""
+"""What a parameter of that name (after its command's, if that matters) may be."""
+
+NO_FILES: Final = (_assignments, _metrics, _kinds)
+"""Where a file would be out of place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -56,25 +57,46 @@ def command(
         return
     if output:
         raise click.UsageError("--output goes with --export; to keep what is printed, use > FILE")
+    _print(events, _Wanted(kinds, tasks, cpu, start, stop), as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which events are printed: of these kinds, of these tasks (names or pids) ...; none named: all."""
+
+    kinds: tuple[str, ...]
+    tasks: tuple[str, ...]
+    cpu: int | None
+    start: int
+    stop: int | None
+
+    def fits(self, event: Event, name: str) -> bool:
+        """Say whether an event, whose task is called `name`, is one of them."""
+        return (
+            self.start <= event.t
+            and (self.stop is None or event.t < self.stop)
+            and self.cpu in (None, event.cpu)
+            and (not self.kinds or kind_of(event) in self.kinds)
+            and (not self.tasks or str(event.task) in self.tasks or name in self.tasks)
+        )
+
+
+def _print(events: Iterable[Event], wanted: _Wanted, *, as_json: bool) -> None:
     names: dict[int, str] = {}
     seen: set[str] = set()
     for event in events:
-        if isinstance(event, Run) and cpu is not None:
-            _check_cpu(cpu, event)
+        if isinstance(event, Run) and wanted.cpu is not None:
+            _check_cpu(wanted.cpu, event)
         if isinstance(event, Arrive | Exec):
             names[event.task] = event.name
             seen |= {event.name, str(event.task)}
-        if event.t < start or (stop is not None and event.t >= stop):
-            continue
-        if (cpu is not None and event.cpu != cpu) or (kinds and kind_of(event) not in kinds):
-            continue
-        if tasks and str(event.task) not in tasks and names.get(event.task) not in tasks:
+        if not wanted.fits(event, names.get(event.task, "")):
             continue
         if as_json:
             click.echo(msgspec.json.encode(event).decode())
         else:
             click.echo("  ".join(_cells(event, names)).rstrip())
-    for task in tasks:
+    for task in wanted.tasks:
         if task not in seen:
             raise LlmosError(f'no task of this log is called "{task}"', hint=did_you_mean(task, seen))
 
