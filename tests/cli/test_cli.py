@@ -92,7 +92,7 @@ def test_a_trace_is_called_as_its_log(folder):
 
 def test_a_task_that_becomes_another_program_has_its_name(folder):
     (folder / "exec.toml").write_text(
-        'question = "?"\n[programs]\nsh = { steps = [{ exec = "ls" }] }\nls = { steps = [{ compute = "1 ms" }] }\n'
+        'question = "?"\n[programs.sh]\nsteps = [{ exec = "ls" }]\n[programs.ls]\nsteps = [{ compute = "1 s" }]\n'
         '[[task]]\nname = "sh"\nprogram = "sh"\n'
     )
     ok(llmos(folder, "run", "exec.toml", "--log", "run.jsonl"))

@@ -174,6 +174,8 @@ def json_schema() -> dict[str, Any]:
     policy = {"anyOf": [{"enum": names()}, {"type": "string", "minLength": 1}]}
     text = json.dumps(ScenarioModel.model_json_schema(by_alias=True))
     schema: dict[str, Any] = json.loads(text.replace(json.dumps(POLICY_SCHEMA), json.dumps(policy)))
+    # What this one leaves out, the scenario that it extends has.
+    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["extends"]}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "llmos scenario"}
 
 
