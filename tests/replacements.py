@@ -5,19 +5,27 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llmos.replacement.aging import Aging
+from llmos.replacement.arc import Arc
 from llmos.replacement.base import ReplacementPolicy
 from llmos.replacement.clock import Clock
 from llmos.replacement.fifo import Fifo
 from llmos.replacement.lfu import Lfu
+from llmos.replacement.lirs import Lirs
 from llmos.replacement.lru import Lru
 from llmos.replacement.lru_k import LruK
 from llmos.replacement.mfu import Mfu
+from llmos.replacement.mglru import Mglru
 from llmos.replacement.mru import Mru
 from llmos.replacement.nru import Nru
 from llmos.replacement.opt import Opt
 from llmos.replacement.ostep_clock import OstepClock
 from llmos.replacement.rand import RandomChoice
+from llmos.replacement.s3_fifo import S3Fifo
 from llmos.replacement.second_chance import SecondChance
+from llmos.replacement.sieve import Sieve
+from llmos.replacement.slru import Slru
+from llmos.replacement.two_lists import TwoLists
+from llmos.replacement.two_q import TwoQ
 from llmos.replacement.wsclock import WSClock
 
 MAKERS: dict[str, Callable[[int], ReplacementPolicy]] = {
@@ -41,6 +49,21 @@ MAKERS: dict[str, Callable[[int], ReplacementPolicy]] = {
     "wsclock": lambda _: WSClock(tau=4),
     "lru-k": LruK,
     "lru-k k=3": lambda capacity: LruK(capacity, k=3, correlated=2, history=20),
+}
+MAKERS |= {
+    "arc": Arc,
+    "2q": TwoQ,
+    "slru": Slru,
+    "slru segments=2": lambda capacity: Slru(capacity, segments=2),
+    "lirs": Lirs,
+    "lirs trial=0.5": lambda capacity: Lirs(capacity, trial=0.5),
+    "sieve": lambda _: Sieve(),
+    "s3-fifo": S3Fifo,
+    "s3-fifo threshold=1": lambda capacity: S3Fifo(capacity, small=0.5, threshold=1),
+    "two-lists": TwoLists,
+    "two-lists ratio=3": lambda capacity: TwoLists(capacity, ratio=3),
+    "mglru": lambda capacity: Mglru(capacity, batch=1),
+    "mglru mapped": lambda capacity: Mglru(capacity, mapped=True),
 }
 NAMES = list(MAKERS)
 
