@@ -48,13 +48,9 @@ class WSClock(ReplacementPolicy):
     def victim(self, spared: Container[Key] = NONE, incoming: Key | None = None) -> Key | None:
         old: dict[Key, None] = {}
         key = self._round(spared, old)
-        if key is None and old:
-            key = next(iter(old))
-            del old[key]  # it is written because it goes
-        self._to_write |= {k: None for k in old if k not in self._writing}
         if key is None:
-            may_go = [k for k in self._seen if k not in spared]
-            key = next((k for k in may_go if k not in self._dirty), may_go[0] if may_go else None)
+            key = self._second_best(spared, old)
+        self._to_write |= {k: None for k in old if k != key and k not in self._writing}
         return key
 
     def removed(self, key: Key) -> None:
@@ -95,6 +91,15 @@ class WSClock(ReplacementPolicy):
                     old[key] = None
             self._seen.move_to_end(key)
         return None
+
+    def _second_best(self, spared: Container[Key], old: dict[Key, None]) -> Key | None:
+        """Turn the hand to the first old page, whose write is awaited, or to a clean one, or to any."""
+        may_go = [key for key in self._seen if key not in spared]
+        clean = [key for key in may_go if key not in self._dirty]
+        key = next(iter([*old, *clean, *may_go]), None)
+        while may_go and next(iter(self._seen)) != key:
+            self._seen.move_to_end(next(iter(self._seen)))
+        return key
 
     def _age(self, key: Key) -> int:
         return self._now - self._seen[key]
