@@ -244,5 +244,6 @@ def test_processes_in_an_inverted_table_do_not_see_each_other():
     one.map(4, Pte(0))
     two.map(4, Pte(1))
     assert (one.frame(4), two.frame(4)) == (0, 1)
+    assert [list(table.items()) for table in (one, two)] == [[(4, Pte(0))], [(4, Pte(1))]]
     one.unmap(4)
     assert (one.frame(4), two.frame(4)) == (None, 1)
