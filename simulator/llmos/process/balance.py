@@ -6,6 +6,7 @@
   (`least`).
 - A core that has nothing to do may steal: at once, or when it looks around every so often. Now and
   then the longest queue may give tasks to the shortest.
+- What waits for a core that goes offline moves to the others, if it may run there.
 - The load of a core is the number of its tasks, ready and running.
 """
 
@@ -91,15 +92,28 @@ class Balance:
             if self._take(thief, victim, "was idle"):
                 return
 
+    def move_away(self) -> None:
+        """Move the tasks of cores that are offline to cores that are online, where they may run there."""
+        online = self._online()
+        for queue in self.queues:
+            if not queue.is_open:
+                why = f"takes over from cpu {queue.slots[0].cpu}"
+                while any(self._take(other, queue, why) for other in sorted(online, key=_load)):
+                    pass
+
+    def _online(self) -> list[Dispatcher]:
+        return [queue for queue in self.queues if queue.is_open]
+
     def _peek(self) -> None:
-        for thief in self.queues:
+        for thief in self._online():
             if not thief.ready:
                 others = [queue for queue in self.queues if queue is not thief]
                 self._take(thief, self.lots.choice(others), "had an empty queue")
 
     def _even_out(self) -> None:
-        for _ in range(sum(len(queue.ready) for queue in self.queues)):
-            longest, shortest = max(self.queues, key=_load), min(self.queues, key=_load)
+        queues = self._online()
+        for _ in range(sum(len(queue.ready) for queue in queues)):
+            longest, shortest = max(queues, key=_load), min(queues, key=_load)
             if _load(longest) - _load(shortest) < 2 or not self._take(shortest, longest, "had less to do"):
                 return
 
@@ -118,9 +132,12 @@ class Balance:
         return True
 
     def _allowed(self, process: Process) -> list[Dispatcher]:
-        if process.affinity is None or len(self.queues) == 1:
+        """The queues that `process` may join: of cores that are online, if there are any."""
+        if len(self.queues) == 1:
             return self.queues
-        return [queue for queue in self.queues if queue.slots[0].cpu in process.affinity]
+        cpus, queues = process.affinity, self.queues
+        allowed = queues if cpus is None else [queue for queue in queues if queue.slots[0].cpu in cpus]
+        return [queue for queue in allowed if queue.is_open] or allowed
 
     def _call_idle_cores(self, busy: Dispatcher) -> None:
         """Let idle cores look for work, now that `busy` gets more than it can do at once."""

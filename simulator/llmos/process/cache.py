@@ -54,6 +54,11 @@ class Cache:
             evicted.append(other)
         return evicted
 
+    def lose_all(self) -> None:
+        """Let everybody be cold."""
+        self.warm.clear()
+        self.cold.clear()
+
     def forget(self, process: Process) -> None:
         """Drop what is left of the warm-up of a task that has exited.
 

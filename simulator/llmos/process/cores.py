@@ -59,6 +59,9 @@ class Core(Slot):
     ran: Process | None = None
     """The task that ran here last, where that costs the next one work."""
     alarm: Alarm | None = None
+    online: bool = True
+    offline_until: int = 0
+    """Until when it shall be offline; it cannot go while it is inside the kernel."""
     plain: bool = field(init=False)
     """Whether it always works at the full rate."""
 
@@ -128,6 +131,8 @@ class Cores:
     """What to do when a task's burst is complete; the kernel sets it."""
     reach: Callable[[Process], None]
     """Let happen what is pending for a task that leaves the kernel; the kernel sets it."""
+    leave: Callable[[Core], None]
+    """Let a core go offline; the kernel sets it."""
 
     def __init__(
         self, sim: Simulation, log: Log, cores: list[Core], order: Order, costs: Costs, rules: Rules
@@ -193,6 +198,7 @@ class Cores:
 
         Return when (ns) it is handled.
         """
+        cpu = self.instead_of(cpu)
         core = self.cores[cpu]
         running = core.task is not None and core.alarm is not None and not core.in_kernel
         if running and not core.effects:  # else its context is saved already
@@ -221,8 +227,12 @@ class Cores:
             beat.wake()
 
     def busy(self) -> bool:
-        """Whether a task is ready or running."""
-        return any(dispatcher.running or dispatcher.ready for dispatcher in self.dispatchers)
+        """Whether a task runs, or one is ready that can."""
+        return any(dispatcher.has_work() for dispatcher in self.dispatchers)
+
+    def instead_of(self, cpu: int) -> int:
+        """Return the core that does what core `cpu` should do: the first one online if that is offline."""
+        return cpu if self.cores[cpu].online else next(core.cpu for core in self.cores if core.online)
 
     def _rotate(self) -> None:
         """Send every running task to the end of its queue, in the order of the cores."""
@@ -365,12 +375,15 @@ class Cores:
         goes_on = then()
         if process.pending:
             self.reach(process)
+        if core.offline_until > self.sim.now:
+            self.leave(core)
         if goes_on and core.task is process:
             self.proceed(core, process)
         self.request(core.dispatcher)  # newcomers may have waited for this core to leave the kernel
 
     def irq(self, cpu: int, irq: str, cost_ns: int, reason: str, then: Callable[[], None]) -> None:
         """Raise an interrupt on core `cpu`; its effect `then` comes when it has been handled."""
+        cpu = self.instead_of(cpu)
         handled = self.interrupt(cpu, irq, cost_ns, reason)
         if self.rules.whole_entries:
             core = self.cores[cpu]

@@ -149,6 +149,8 @@ class Dispatcher:
         """What to do when a decision leaves slots free, if anything."""
         self._free = dict(enumerate(slots))
         """The slots without a task, by place."""
+        self._closed: set[int] = set()
+        """The places of slots that are out of service."""
         self._disturbed: dict[int, Task] = {}
         """Tasks on whose core something has happened since the last decision, by place."""
         self._newcomers: dict[int, int] = {}
@@ -169,14 +171,26 @@ class Dispatcher:
     @property
     def running(self) -> int:
         """Number of slots that have a task."""
-        return len(self.slots) - len(self._free)
+        return len(self.slots) - len(self._free) - len(self._closed)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any of its slots is in service."""
+        return len(self._closed) < len(self.slots)
+
+    def has_work(self) -> bool:
+        """Whether a task runs, or one is ready that may run in some slot that is in service."""
+        if self.running or not self._closed:
+            return bool(self.running or self.ready)
+        cpus = {slot.cpu for slot in self.slots if slot.place not in self._closed}
+        return any(cpus if task.affinity is None else cpus & task.affinity for task in self.ready.values())
 
     # --- what happens to tasks ----------------------------------------------------------------------
 
     def admit(self, task: Task, why: Why, cpu: int) -> None:
         """Make a new or woken task ready; `cpu` is where the kernel heard of it."""
-        if self._tick_at is not None and self._tick_alarm is None and self._tick_at <= self.sim.now:
-            self.tick()  # its time passed while there was nothing to reorder
+        if self._tick_is_overdue():
+            self.tick()
         if task.affinity is not None:
             self.choosy = True
         self.ready[task.pid] = task
@@ -253,13 +267,34 @@ class Dispatcher:
             self.processor.sync(self)
             alter()
             if not slot.in_kernel:
-                self.processor.halt(slot)
-                used_up = slot.quantum_left is not None and slot.quantum_left <= 0
-                self._hand_back(slot, Why.EXPIRED if used_up else why, reason)
+                self._take_back(slot, why, reason)
                 slot.local = True
                 self.processor.request(self)
         else:
             alter()
+
+    def close(self, slot: Slot, reason: str) -> None:
+        """Take `slot` out of service; its task goes back to the queue and may preempt another one."""
+        if slot.task is not None:
+            self.processor.sync(self)
+            self._take_back(slot, Why.PREEMPTED, reason)
+        was = slot.handed_back
+        if was is not None:
+            self._vacate(slot, was)
+            self._newcomers.setdefault(was.pid, slot.cpu)
+        slot.last = None
+        del self._free[slot.place]
+        self._closed.add(slot.place)
+        self.processor.request(self)
+
+    def open(self, slot: Slot) -> None:
+        """Put `slot` into service again."""
+        self._closed.remove(slot.place)
+        self._free[slot.place] = slot
+        slot.local = True
+        if self._tick_is_overdue():
+            self.tick()
+        self.processor.request(self)
 
     def tick(self) -> None:
         """Hand all running tasks back to the policy and let it reorder them."""
@@ -444,16 +479,22 @@ class Dispatcher:
         self._disturbed.clear()
 
     def _arm_tick(self) -> None:
+        if self._closed and self._tick_is_overdue() and not self.has_work():
+            return  # it has waited for a slot to be put into service, and goes on waiting
         at = self.policy.next_tick(self.sim.now)
         if at is not None and (type(at) is not int or at <= self.sim.now):
             raise self._broken("next_tick returns a time after now, or None", at)
-        armed = at if self.ready or self.running else None
+        armed = at if self.has_work() else None
         if self._tick_alarm and armed != self._tick_at:
             self.sim.cancel(self._tick_alarm)
             self._tick_alarm = None
         self._tick_at = at
         if armed is not None and self._tick_alarm is None:
             self._tick_alarm = self.sim.at(armed, self.order.tick, self.processor.tick, self)
+
+    def _tick_is_overdue(self) -> bool:
+        """Whether the time of a tick has passed while there was nothing to reorder."""
+        return self._tick_at is not None and self._tick_alarm is None and self._tick_at <= self.sim.now
 
     def show(self) -> None:
         """Log the ready queue as the policy draws it."""
@@ -495,6 +536,12 @@ class Dispatcher:
             raise self._broken("quantum returns an int, at least 1, or None", quantum)
         slot.quantum_left = quantum
         return quantum
+
+    def _take_back(self, slot: Slot, why: Why, reason: str) -> None:
+        """Hand the running task of `slot` back as `why`; but if it has used its quantum up, that is over."""
+        self.processor.halt(slot)
+        used_up = slot.quantum_left is not None and slot.quantum_left <= 0
+        self._hand_back(slot, Why.EXPIRED if used_up else why, reason)
 
     def _hand_back(self, slot: Slot, why: Why, reason: str) -> None:
         task = slot.handed_back = self._leave(slot)

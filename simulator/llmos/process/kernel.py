@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from llmos.errors import PolicyError
-from llmos.process import periodic, signals, sync, syscalls
+from llmos.process import hotplug, periodic, signals, sync, syscalls
 from llmos.process.program import Compute, EndJob, Exit, Work
 from llmos.sched.base import Why
 from llmos.trace import events as ev
@@ -74,6 +74,7 @@ class Kernel:
         """Processes of each cgroup that live or are zombies."""
         cores.proceed = self.proceed
         cores.reach = signals.reach
+        cores.leave = partial(hotplug.leave, self)
 
     @property
     def dispatchers(self) -> Sequence[Dispatcher]:
@@ -133,7 +134,7 @@ class Kernel:
         """Put `process` into the ready queue of its dispatcher."""
         if process.dispatcher is None:
             raise RuntimeError(f"{process.name} has no ready queue")  # a bug in llmos
-        process.dispatcher.admit(process, why, cpu)
+        process.dispatcher.admit(process, why, self.cores.instead_of(cpu))
         self.cores.stir()
 
     def block(
@@ -159,7 +160,7 @@ class Kernel:
     def get_ready(self, process: Process, reason: str) -> None:
         """Make a blocked process ready whose next call is known already."""
         process.blocked, process.unblock = False, None
-        cpu = max(0, process.cpu)
+        cpu = self.cores.instead_of(max(0, process.cpu))
         self.emit(ev.Wake(self.sim.now, cpu, process.pid, reason))
         self.balance.place_again(process)
         self.ready(process, Why.WAKEUP, cpu)
@@ -283,8 +284,8 @@ class Kernel:
     # --- the end ------------------------------------------------------------------------------------
 
     def blocked(self, most: int = 5) -> list[str]:
-        """Name tasks that are blocked, and on what; at most `most` of them."""
-        waiting = (p for p in self.processes.values() if p.blocked)
+        """Name tasks that wait for ever, and for what; at most `most` of them."""
+        waiting = (p for p in self.processes.values() if p.blocked or hotplug.is_stranded(self, p))
         return [f"{process.name} ({_wants(process)})" for process in islice(waiting, most)]
 
     def bad_program(self, process: Process, message: str) -> PolicyError:
@@ -296,6 +297,8 @@ def _wants(process: Process) -> str:
     """Say what a blocked process waits for."""
     if process.stopped:
         return "stopped"
+    if not process.blocked:
+        return "all its cores are offline"
     mutex = process.waits_on
     if mutex is not None and mutex.owner is not None:
         return f"waits for {mutex.name}, which {mutex.owner.name} has"

@@ -45,7 +45,10 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Io:
-    """Block until `device` has served a request; `ns` overrides the device's own service time."""
+    """Block until `device` has served a request; `ns` overrides the device's own service time.
+
+    The call returns 0, or -1 if the device has failed (EIO).
+    """
 
     device: str
     ns: int | None = None
@@ -111,7 +114,9 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """Terminate; falling off the end of the program does the same."""
+    """Terminate, and say why; falling off the end of the program does the same."""
+
+    reason: str = "program ended"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 Effect = Callable[["Kernel", "Core", Process, Any], bool]
 
 
-def exit_(kernel: Kernel, core: Core, process: Process, _call: Exit) -> bool:
+def exit_(kernel: Kernel, core: Core, process: Process, call: Exit) -> bool:
     """Terminate."""
-    kernel.exit(core, process, process.doomed or "program ended")
+    kernel.exit(core, process, process.doomed or call.reason)
     return False
 
 
@@ -42,14 +43,13 @@ def io(kernel: Kernel, core: Core, process: Process, call: program.Io) -> bool:
     # No signal can take a request back from the device.
     kernel.block(core, process, name, f"waits for {name}", unblock=None)
 
-    def done() -> None:
+    def over(what: str, result: int) -> None:
         cost = kernel.costs.io_interrupt_ns
-        kernel.cores.irq(process.cpu, "io", cost, f"{name} is done", woken)
+        kernel.cores.irq(process.cpu, "io", cost, what, partial(kernel.wake, process, what, result))
 
-    def woken() -> None:
-        kernel.wake(process, f"{name} is done")
-
-    device.submit(process.pid, call.ns, done)
+    device.submit(
+        process.pid, call.ns, partial(over, f"{name} is done", 0), partial(over, f"{name} has failed", -1)
+    )
     return False
 
 

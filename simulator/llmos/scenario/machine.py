@@ -19,7 +19,7 @@ from llmos.engine.simulation import Simulation, Stop
 from llmos.engine.streams import stream
 from llmos.errors import LlmosError, PolicyError
 from llmos.plugins import is_own
-from llmos.process import signals
+from llmos.process import hotplug, signals
 from llmos.process.balance import Balance
 from llmos.process.cache import Cache
 from llmos.process.cores import FULL, Core, Cores
@@ -193,23 +193,34 @@ class _Machine:
         self.kernel.arrive(process)
 
     def _inject(self, injection: Injection, number: int) -> None:
-        """Let something happen from outside."""
+        """Let something happen from outside, and again if anything else can still happen."""
         kernel = self.kernel
         if kernel is None:
             return
+        alive = self._is_alive(kernel)
+        self._happen(kernel, injection)
+        # What is injected without end must not keep a run alive in which nothing else can happen.
+        if number < injection.count and self._is_alive(kernel) and (alive or kernel.cores.busy()):
+            self.sim.at(
+                self.sim.now + injection.every_ns, self.order.came, self._inject, injection, number + 1
+            )
+
+    def _is_alive(self, kernel: Kernel) -> bool:
+        return kernel.cores.busy() or self.sim.expects(but=self._inject)
+
+    def _happen(self, kernel: Kernel, injection: Injection) -> None:
         if injection.signal:
             target = signals.find(kernel, injection.name)
             if target is not None:
                 signals.deliver(kernel, target, injection.signal, "injected", max(0, target.cpu))
+        elif injection.fails:
+            kernel.devices[injection.device].fail(injection.fails)
         elif injection.device:
             kernel.devices[injection.device].pause(injection.cost_ns)
+        elif injection.offline:
+            hotplug.take_offline(kernel, kernel.cores.cores[injection.cpu], injection.cost_ns)
         else:
             kernel.cores.interrupt(injection.cpu, injection.name, injection.cost_ns, "injected")
-        # What is injected without end must not keep a run alive in which nothing else can happen.
-        if number < injection.count and (kernel.cores.busy() or self.sim.expects(but=self._inject)):
-            self.sim.at(
-                self.sim.now + injection.every_ns, self.order.came, self._inject, injection, number + 1
-            )
 
     def _request(self, pid: int, spec: RequestSpec) -> None:
         request = Request(

@@ -60,10 +60,12 @@ def injections(model: ScenarioModel) -> list[Injection]:
             at_ns=i.at,
             every_ns=i.every or FOREVER,
             count=i.count or (1 if i.every is None else WITHOUT_END),
-            cpu=i.cpu,
+            cpu=i.cpu if i.offline is None else i.offline,
             cost_ns=i.time,
             signal=i.signal or "",
-            device=i.pause or "",
+            device=i.pause or i.fail or "",
+            fails=(i.requests or 1) if i.fail else 0,
+            offline=i.offline is not None,
         )
         for i in model.inject
     ]
@@ -83,11 +85,19 @@ def check(scenario: Scenario, findings: Findings) -> None:
     devices = {device.name for device in model.device}
     count = model.cpu.count if model.cpu else 1
     for i, inject in enumerate(model.inject):
-        if inject.pause is not None and inject.pause not in devices:
-            hint = did_you_mean(inject.pause, devices) or "declare it under [[device]]"
-            findings.add(("inject", i, "pause"), f'there is no device "{inject.pause}"', hint=hint)
-        if inject.cpu >= count:
-            findings.add(("inject", i, "cpu"), f"there is no core {inject.cpu}; the last one is {count - 1}")
+        for key in ("pause", "fail"):
+            name = getattr(inject, key)
+            if name is not None and name not in devices:
+                hint = did_you_mean(name, devices) or "declare it under [[device]]"
+                findings.add(("inject", i, key), f'there is no device "{name}"', hint=hint)
+        for key in ("cpu", "offline"):
+            core = getattr(inject, key)
+            if core is not None and core >= count:
+                findings.add(("inject", i, key), f"there is no core {core}; the last one is {count - 1}")
+        if inject.offline is not None and count == 1:
+            findings.add(
+                ("inject", i, "offline"), "the only core cannot go offline", hint="add cores: count = 2"
+            )
 
 
 def check_targets(scenario: Scenario, work: Work, findings: Findings) -> None:

@@ -36,6 +36,9 @@ class IoStep(Model):
     time: Duration | None = Field(
         default=None, description="How long the device takes, if not its own service time."
     )
+    on_error: Literal["exit", "continue"] = Field(
+        default="exit", description="What the task does if the device fails."
+    )
 
 
 class YieldStep(Model):

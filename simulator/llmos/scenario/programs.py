@@ -29,7 +29,15 @@ from llmos.scenario.work_tables import BurstIo
 DEFAULT_DEVICE = "io"
 """The device of I/O that names none: it serves everybody at once."""
 
-Compiled = list["Call | tuple[int, Compiled]"]
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """I/O that a program goes on after, also if the device has failed."""
+
+    call: Io
+
+
+Compiled = list["Call | Attempt | tuple[int, Compiled]"]
 """Calls in order; (n, calls) is a loop."""
 
 
@@ -142,6 +150,9 @@ class Programs:
                     handler = self.named(name, (*place, "program"))
                     ops.update(handler.ops)
                     out.append(calls.Handle(step.handle, handler.start))
+                case tables.IoStep():
+                    call = Io(self._device(step.io, (*place, "io")), step.time)
+                    out.append(call if step.on_error == "exit" else Attempt(call))
                 case tables.MatmulStep() | tables.VectorAddStep():
                     work = Work(_op(step), step.count)
                     ops.setdefault(work.op, place)
@@ -155,8 +166,6 @@ class Programs:
             if key in step.model_fields_set:
                 self._check_shared(kind, getattr(step, key), (*path, key))
         match step:
-            case tables.IoStep():
-                return Io(self._device(step.io, (*path, "io")), step.time)
             case tables.AffinityStep():
                 return calls.SetAffinity(self._cores(step.affinity, (*path, "affinity")))
             case _:
@@ -236,8 +245,10 @@ def _walk(compiled: Compiled) -> calls.Program:
         if isinstance(item, tuple):
             for _ in range(item[0]):
                 yield from _walk(item[1])
-        else:
-            yield item
+        elif isinstance(item, Attempt):
+            yield item.call
+        elif (yield item) == -1 and isinstance(item, Io):
+            yield calls.Exit(f"input/output error of {item.device}")
 
 
 _NOTHING = Code(lambda: _walk([]))

@@ -85,14 +85,23 @@ class Cgroup(Model):
 
 
 class Inject(Model):
-    """Something that happens to the machine: an interrupt, a signal, or a device that pauses."""
+    """Something that happens to the machine: an interrupt, a signal, or something that fails."""
 
     interrupt: Name | None = Field(default=None, description="An interrupt, by what it is called.")
     signal: Signal | None = Field(default=None, description="A signal, to `task`.")
     pause: Name | None = Field(default=None, description="A device that serves nobody for `time`.")
+    fail: Name | None = Field(default=None, description="A device that fails to serve `requests`.")
+    offline: int | None = Field(
+        default=None, ge=0, le=1023, description="A core that goes offline, for `time` or for good."
+    )
     task: Name | None = Field(default=None, description="Who gets the signal.")
     cpu: int = Field(default=0, ge=0, le=1023, description="The core that handles the interrupt.")
-    time: Duration = Field(default=0, description="How long the interrupt or the pause takes.")
+    time: Duration = Field(
+        default=0, description="How long the interrupt or the pause takes, or the core is offline."
+    )
+    requests: Count | None = Field(
+        default=None, description="How many requests fail, of those that the device serves next; 1."
+    )
     at: Duration = Field(default=0, description="When it happens first.")
     every: PositiveDuration | None = Field(default=None, description="How often it happens again.")
     count: Count | None = Field(
@@ -110,7 +119,13 @@ class Inject(Model):
             raise UnfitError("`signal` and `task` belong together", hint='as in signal = "KILL", task = "A"')
         if self.count is not None and self.count > 1 and self.every is None:
             raise UnfitError("several times, but how often?", hint='give `every`, as in every = "1 ms"')
+        if self.requests is not None and self.fail is None:
+            raise UnfitError("`requests` is for a device that fails", hint='add `fail`, as in fail = "disk"')
+        if self.every is not None and self.offline is not None and not 0 < self.time <= self.every:
+            raise UnfitError(
+                "the core would never come back", hint="give a `time` that is not longer than `every`"
+            )
         return self
 
 
-KINDS: Final = ("interrupt", "signal", "pause")
+KINDS: Final = ("interrupt", "signal", "pause", "fail", "offline")

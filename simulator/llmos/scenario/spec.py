@@ -152,7 +152,8 @@ class Injection:
     """Something that happens to the machine from outside, `count` times from `at_ns` on, `every_ns`.
 
     An interrupt of `cost_ns` on core `cpu`, called `name`; or, with `signal`, a signal to the task
-    called `name`; or, with `device`, a pause of so long as `cost_ns` during which it serves nobody.
+    called `name`; or, with `device`, a pause of so long as `cost_ns` during which it serves nobody, or so
+    many requests that it `fails`; or core `cpu` goes `offline` for `cost_ns` (0 = for good).
     """
 
     name: str
@@ -163,6 +164,8 @@ class Injection:
     cost_ns: int = 0
     signal: str = ""
     device: str = ""
+    fails: int = 0
+    offline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 - Requests are served first come, first served, by `servers` in parallel (0 = as many as there are
   requests). Completion raises an interrupt, which is the kernel's affair.
+- A request may fail, if whoever has made it says what is to happen then. It takes its time all the same.
 """
 
 from __future__ import annotations
@@ -33,11 +34,18 @@ class Device:
         self.servers = servers
         self.busy = 0
         self.paused_until = 0
-        self.queue: deque[tuple[int, int, Callable[[], None]]] = deque()
+        self.failures = 0
+        """So many requests will fail, of those that end next."""
+        self.queue: deque[tuple[int, int, Callable[[], None], Callable[[], None] | None]] = deque()
 
-    def submit(self, pid: int, ns: int | None, done: Callable[[], None]) -> None:
-        """Queue a request of task `pid`; `done` is called when it has been served."""
-        self.queue.append((pid, self.service_ns if ns is None else ns, done))
+    def submit(
+        self, pid: int, ns: int | None, done: Callable[[], None], failed: Callable[[], None] | None = None
+    ) -> None:
+        """Queue a request of task `pid`; `done` is called when it has been served.
+
+        `failed` is called in its place if the device fails; without it the request cannot fail.
+        """
+        self.queue.append((pid, self.service_ns if ns is None else ns, done, failed))
         self._serve()
 
     def pause(self, ns: int) -> None:
@@ -45,17 +53,26 @@ class Device:
         self.paused_until = max(self.paused_until, self.sim.now + ns)
         self.sim.at(self.paused_until, self.order.came, self._serve)
 
+    def fail(self, requests: int) -> None:
+        """Let so many requests fail, first of all those that are being served."""
+        self.failures += requests
+
     def _serve(self) -> None:
         if self.sim.now < self.paused_until:
             return
         while self.queue and (self.busy < self.servers or not self.servers):
-            pid, ns, done = self.queue.popleft()
+            pid, ns, done, failed = self.queue.popleft()
             self.busy += 1
             self.emit(IoStart(self.sim.now, task=pid, device=self.name, service_ns=ns))
-            self.sim.at(self.sim.now + ns, self.order.came, self._done, pid, done)
+            self.sim.at(self.sim.now + ns, self.order.came, self._done, pid, done, failed)
 
-    def _done(self, pid: int, done: Callable[[], None]) -> None:
+    def _done(self, pid: int, done: Callable[[], None], failed: Callable[[], None] | None) -> None:
         self.busy -= 1
-        self.emit(IoDone(self.sim.now, task=pid, device=self.name))
-        done()
+        if failed and self.failures:
+            self.failures -= 1
+            self.emit(IoDone(self.sim.now, -1, pid, "input/output error", device=self.name, error="EIO"))
+            failed()
+        else:
+            self.emit(IoDone(self.sim.now, task=pid, device=self.name))
+            done()
         self._serve()

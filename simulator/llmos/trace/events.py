@@ -149,6 +149,12 @@ class Migrate(Event, tag="migrate"):
     origin: int = 0
 
 
+class Hotplug(Event, tag="hotplug"):
+    """The core `cpu` goes offline, or is `online` again; or it stays, being the last one."""
+
+    online: bool = False
+
+
 class Warm(Event, tag="warm", gc=True):
     """The working set of the task is in the core's cache; those of `evicted` are not any more."""
 
@@ -214,9 +220,10 @@ class IoStart(Event, tag="io_start"):
 
 
 class IoDone(Event, tag="io_done"):
-    """A device has served the task's request."""
+    """A device has served the task's request, or has failed to: `error` is "EIO" then."""
 
     device: str = ""
+    error: str = ""
 
 
 # --- periodic jobs ------------------------------------------------------------------------------------
@@ -281,8 +288,8 @@ class End(Event, tag="end"):
 
 KINDS: tuple[type[Event], ...] = (
     Run, Arrive, Dispatch, Renew, Preempt, Yield, Block, Wake, Exit, Suspend, Reap, Exec, Change, Signal,
-    Migrate, Warm, Share, Deadlock, Queue, Syscall, Interrupt, Tick, IoStart, IoDone, Release, Complete,
-    Abort, Miss, Iterate, FirstToken, End,
+    Migrate, Hotplug, Warm, Share, Deadlock, Queue, Syscall, Interrupt, Tick, IoStart, IoDone, Release,
+    Complete, Abort, Miss, Iterate, FirstToken, End,
 )  # fmt: skip
 
 

@@ -112,6 +112,8 @@ class _Cpu:
     """(start, end, title, arguments), in order."""
     slots: list[int] = field(default_factory=list)
     """The threads of an engine's slots."""
+    offline_ns: int | None = None
+    """Since when it is offline, if it is."""
 
 
 class _Trace:
@@ -145,6 +147,9 @@ class _Trace:
         if cpu:
             self._settle(cpu, event.t)
             self._kernel(cpu, event)
+            if isinstance(event, ev.Hotplug):
+                self._offline(cpu)
+                cpu.offline_ns = None if event.online else max(event.t, cpu.busy_until_ns)
         if task and task.status is not before[0]:
             self._moved(task, before, event)
         if isinstance(event, ev.Iterate) and cpu:
@@ -161,6 +166,7 @@ class _Trace:
                 self._slice(CPUS, cpu.tid, start, min(end, now), title, "kernel", about)
             for pid in list(cpu.turns):
                 self._end_turn(cpu, pid)
+            self._offline(cpu)
         for task in self._state.tasks.values():
             if task.status is not Status.TERMINATED:
                 self._state_slice(task, _moment(task))
@@ -264,6 +270,11 @@ class _Trace:
             arrow = {"name": "wake-up to run", "cat": "wake-up", "id": next(self._arrows), "bp": "e"}
             self.out.append(arrow | {"ph": "s", "ts": _us(woken), "pid": TASKS, "tid": _tid(task)})
             self.out.append(arrow | {"ph": "f", "ts": _us(start), "pid": CPUS, "tid": tid})
+
+    def _offline(self, cpu: _Cpu) -> None:
+        """Write that a core has been offline until now, if it has."""
+        if cpu.offline_ns is not None:
+            self._slice(CPUS, cpu.tid, cpu.offline_ns, self._state.now, "offline", "offline", {})
 
     def _iterations(self, cpu: _Cpu, run: ev.Iterate) -> None:
         name = " + ".join(["prefill"] * bool(run.prefill) + ["decode"] * bool(run.decode)) or "iteration"

@@ -109,6 +109,8 @@ class ProcessorState:
     switches: int = 0
     """Dispatches of a task other than the one that ran last."""
     interrupts: int = 0
+    online: bool = True
+    """Whether it is in service; while it is not, it is idle."""
     iterations: int = 0
     tokens: int = 0
 

@@ -141,6 +141,10 @@ class State:
                 if number not in known:
                     self._violated(event, f"it names a task or processor that is not there: {number}")
 
+    def _must_be_online(self, event: ev.Event, processor: ProcessorState) -> None:
+        if not processor.online:
+            self._violated(event, f"processor {processor.id} is offline")
+
     # --- one method per kind of event ---------------------------------------------------------------
 
     def _run(self, event: ev.Run) -> None:
@@ -166,6 +170,7 @@ class State:
         self._account(processor, event.t)
         if task is None:
             return
+        self._must_be_online(event, processor)
         if len(processor.running) >= processor.slots:
             self._violated(event, f"all {processor.slots} slots of processor {processor.id} are taken")
         if event.decision_ns:
@@ -245,6 +250,16 @@ class State:
             self._violated(event, f"task {task.name} is {task.status}, not ready")
         self._must_be_there(event, processors=[event.cpu, event.origin])
 
+    def _hotplug(self, event: ev.Hotplug) -> None:
+        processor = self.processors[event.cpu]
+        processor.online = event.online
+        if not event.online:
+            processor.last = -1
+            if processor.running:
+                self._violated(event, f"a task is left on processor {processor.id}")
+        if not any(p.online for p in self.processors.values() if p.is_core):
+            self._violated(event, "no core is online any more")
+
     def _signal(self, event: ev.Signal) -> None:
         if self.tasks[event.task].status is Status.TERMINATED:
             self._violated(event, f"task {event.task} has terminated")
@@ -271,6 +286,7 @@ class State:
 
     def _interrupt(self, event: ev.Interrupt) -> None:
         self.processors[event.cpu].interrupts += 1
+        self._must_be_online(event, self.processors[event.cpu])
         self._kernel_work(event, event.cost_ns)
 
     def _kernel_work(self, event: ev.Event, cost_ns: int) -> None:
@@ -336,6 +352,7 @@ class State:
         ev.Exec: _exec,
         ev.Change: _change,
         ev.Migrate: _migrate,
+        ev.Hotplug: _hotplug,
         ev.Share: _share,
         ev.Deadlock: _deadlock,
         ev.Queue: _queue,
