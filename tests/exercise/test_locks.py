@@ -1,8 +1,11 @@
 """Locks: a deadlock and a priority inversion worked out by hand, and what holds for every run."""
 
+from itertools import pairwise
+
 import pytest
 
 from llmos.errors import LlmosError
+from llmos.exercise import kinds
 from llmos.exercise.base import topics
 from llmos.exercise.locks import Problem, exercise
 from llmos.scenario.build import build
@@ -21,7 +24,8 @@ def solved(*tasks, protocols=("none", "inherit"), choice=PRIORITY):
         {"name": name, "arrival": arrival, "priority": priority, "program": program}
         for name, arrival, priority, program in tasks
     ]
-    problem = Problem(seed=0, tasks=tables, choice=choice, protocols=protocols)
+    policy = kinds.find(choice["policy"])
+    problem = Problem(seed=0, tasks=tables, policy=policy, choice=choice, protocols=protocols)
     return exercise(problem).solve().data["protocols"]
 
 
@@ -115,3 +119,27 @@ def test_the_scenario_gives_the_same_answer(seed, protocol):
 def test_a_policy_that_there_is_not_is_refused():
     with pytest.raises(LlmosError, match="there is no scheduler"):
         pose(1, policy="priorty")
+
+
+def test_a_policy_about_deadlines_is_refused():
+    with pytest.raises(LlmosError, match="edf looks at deadlines"):
+        pose(1, policy="edf")
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_whoever_takes_or_gives_a_mutex_works_before_the_next_step(seed):
+    """With two things at one instant it would be anybody's guess whether one is preempted in between."""
+    for table in pose(seed).data["tasks"]:
+        steps = ["compute" in step for step in table["program"]]
+        assert steps[0]
+        assert steps[-1]
+        assert all(a or b for a, b in pairwise(steps))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_who_is_done_with_the_work_is_done(seed):
+    """A task that ended by giving back a mutex used to lose the processor and to end long after its work."""
+    for answer in pose(seed, protocol="inherit").solve().data["protocols"]:
+        last = {d["runs"]: d["time"] + d["for"] for d in answer["decisions"]}
+        for name, finish in finishes(answer).items():
+            assert finish in (None, last[name])

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from llmos.errors import LlmosError
+from llmos.exercise import kinds
 from llmos.exercise.base import topics
 from llmos.exercise.processes import Problem, exercise
 from llmos.exercise.work import away, bursts
@@ -37,7 +39,10 @@ def test_the_states_are_those_of_the_ostep_homework(case):
     ]
     choice = {"policy": "in-turn", "io_first": "IO_RUN_IMMEDIATE" in argv}
     keep_core = "SWITCH_ON_END" in argv
-    problem = Problem(seed=0, choice=choice, tasks=tasks, convention="ostep", keep_core=keep_core)
+    policy = kinds.find("in-turn")
+    problem = Problem(
+        seed=0, policy=policy, choice=choice, tasks=tasks, convention="ostep", keep_core=keep_core
+    )
     data = exercise(problem).solve().data
     words = {"RUN": "running", "READY": "ready", "BLOCKED": "blocked", "DONE": "done"}
     rows = [row.split("|")[1 : 1 + len(programs)] for row in case["expected"]["rows"]]
@@ -92,3 +97,32 @@ def test_every_tick_of_a_process_is_in_one_state(policy, seed):
 def test_somebody_does_io_in_every_exercise():
     posed = [topics()["processes"]().pose(seed, {}) for seed in range(20)]
     assert all(any("io" in s for s in p.data["processes"][0]["program"]) for p in posed)
+
+
+@pytest.mark.parametrize(
+    ("policy", "fact"),
+    [("priority", "priority"), ("lottery", "tickets"), ("multilevel", "group"), ("bsd", "nice")],
+)
+def test_processes_have_what_the_policy_looks_at(policy, fact):
+    posed = topics()["processes"]().pose(1, {"policy": policy})
+    assert len({process[fact] for process in posed.data["processes"]}) > 1
+    assert fact in posed.statement[1].columns
+    assert posed.solve().data["end"]
+
+
+def test_a_policy_about_deadlines_is_refused():
+    with pytest.raises(LlmosError, match="edf looks at deadlines"):
+        topics()["processes"]().pose(1, {"policy": "edf"})
+
+
+def test_of_several_that_wake_at_once_whoever_began_to_wait_first_goes_first():
+    """At 4 B has come, and A and C wake up: C has slept since 1, A has waited for the disk since 3."""
+    tasks = [
+        {"name": "C", "arrival": 0, "program": [{"compute": 1}, {"sleep": 3}, {"compute": 1}]},
+        {"name": "A", "arrival": 1, "program": [{"compute": 2}, {"io": "disk", "time": 1}, {"compute": 1}]},
+        {"name": "B", "arrival": 4, "program": [{"compute": 1}]},
+    ]
+    problem = Problem(seed=0, policy=kinds.find("fcfs"), choice={"policy": "fcfs"}, tasks=tasks)
+    posed = exercise(problem)
+    assert [tick["cpu"] for tick in posed.solve().data["ticks"]] == ["C", "A", "A", "", "B", "C", "A"]
+    assert "newcomers queue up first; then whose I/O or sleep began first" in posed.statement[-1].text

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final
 
-from llmos.exercise import bounds, periodic
+from llmos.exercise import bounds, periodic, rules
 from llmos.exercise.base import (
     TICK_NS,
     Heading,
@@ -41,7 +41,9 @@ def solve(problem: Problem) -> Solution:
     if problem.periodic or problem.has_io:
         legend += ", - waits for " + ("its next job" if problem.periodic else "I/O")
     for posed in problem.policies:
-        story = tell(text, f"scheduling-{problem.seed}", posed.choice)
+        story = tell(
+            text, f"scheduling-{problem.seed}", posed.choice, every_turn=rules.takes_draws(posed.choice)
+        )
         parts += [
             Heading(posed.label),
             decisions(story),

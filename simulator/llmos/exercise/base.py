@@ -2,9 +2,10 @@
 
 - A topic is one file of this package with one class derived from `Topic`; there is nothing to register.
 - `pose` turns a seed and options into an `Exercise`: a statement, questions, and the whole problem as a
-  scenario that `llmos run` accepts. The same seed and options pose the same problem, on every machine
-  and Python version.
-- `Exercise.solve` runs that scenario and works the answer out from its log alone.
+  scenario that `llmos run` accepts ("" if it is about a policy or a structure alone). The same seed and
+  options pose the same problem, on every machine and Python version.
+- `Exercise.solve` runs that scenario and works the answer out from its log alone; without one it runs
+  the simulator's own policy or structure.
 - Statement and answer are parts (a text, a table, a listing), so that a terminal and a handout draw
   them each in its own way; `data` says the same to programs.
 """
@@ -19,6 +20,7 @@ from random import Random
 from typing import Any, ClassVar, Final, TypeVar
 
 from llmos import plugins
+from llmos.errors import LlmosError
 
 PACKAGE: Final = "llmos.exercise"
 TICK_NS: Final = 1_000_000
@@ -75,7 +77,7 @@ class Solution:
 
 @dataclass(frozen=True, kw_only=True)
 class Exercise:
-    """A posed problem; `toml` is the same problem as a scenario, `worksheet` is what to fill in."""
+    """A posed problem; `toml` is the same as a scenario, if it is one, `worksheet` is what to fill in."""
 
     topic: str
     seed: int
@@ -95,7 +97,6 @@ class Option:
     name: str
     """With underscores; the command line has dashes in their place."""
     help: str
-    default: Any = None
     low: int | None = None
     high: int | None = None
     choices: tuple[str, ...] = ()
@@ -119,6 +120,15 @@ class Topic(ABC):
 def topics() -> dict[str, type[Topic]]:
     """The topics that there are: name -> class."""
     return plugins.available(PACKAGE, Topic)
+
+
+def refuse_both(given: str, options: Mapping[str, Any], *others: str) -> None:
+    """Raise LlmosError if the option `given` is there, and one of those that it leaves nothing to say."""
+    for other in others:
+        if options.get(given) and options.get(other) is not None:
+            raise LlmosError(
+                f"--{given} says it all, and --{other} would do nothing", hint=f"leave --{other} away"
+            )
 
 
 # --- drawing: from Random.random alone, whose sequence Python promises to keep --------------------------

@@ -120,12 +120,20 @@ BOUNDS: Final[dict[str, Callable[[Load], str]]] = {
 """What to say of tasks that do not ask for more than there is, by policy."""
 
 
-def response_times(tasks: Sequence[Task], policy: str) -> Listing:
+def response_times(tasks: Sequence[Task], policy: str) -> Part:
     """The worst response of each task under fixed priorities, by the usual iteration.
 
-    R = C + the sum over all tasks of higher priority of ceil(R / T) C, from R = C on until it stays.
+    R = C + the sum over all tasks of higher priority of ceil(R / T) C, from R = C on until it stays. It
+    knows no equals, of whom now the one waits and now the other.
     """
-    order = sorted(tasks, key=lambda task: task["period"] if policy == "rm" else deadline(task))
+
+    def key(task: Task) -> int:
+        return int(task["period"]) if policy == "rm" else deadline(task)
+
+    if len({key(task) for task in tasks}) < len(tasks):
+        what = FIXED[policy]
+        return Text(f"Two tasks have the same {what} and wait for each other under {policy}: see the chart.")
+    order = sorted(tasks, key=key)
     lines = []
     for i, task in enumerate(order):
         steps = iterate(task, order[:i])

@@ -17,7 +17,18 @@ from typing import Any, ClassVar, Final
 from llmos.engine.streams import stream
 from llmos.errors import LlmosError
 from llmos.exercise import caches, toml, work
-from llmos.exercise.base import Exercise, Listing, Option, Part, Table, Text, Topic, one_of, whole
+from llmos.exercise.base import (
+    Exercise,
+    Listing,
+    Option,
+    Part,
+    Table,
+    Text,
+    Topic,
+    one_of,
+    refuse_both,
+    whole,
+)
 from llmos.exercise.story import ruled
 from llmos.exercise.work import Task
 
@@ -103,6 +114,7 @@ class Cores(Topic):
         peek = whole(dice, 3, 6) if peek is None and cpus == 2 and queues == PER_CORE else peek or 0
         _check_peek(peek, cpus, queues)
         own = options.get("own")
+        refuse_both("own", options, "jobs")
         tasks = _read(own) if own else _jobs(stream(seed, "exercise/cores/jobs"), options.get("jobs") or 3)
         if options.get("affinity"):
             tasks = _bound(stream(seed, "exercise/cores/affinity"), tasks, cpus)

@@ -9,7 +9,18 @@ from typing import Any, ClassVar, Final
 
 from llmos.engine.streams import stream
 from llmos.exercise import toml
-from llmos.exercise.base import TICK_NS, Exercise, Listing, Option, Part, Solution, Table, Text, Topic
+from llmos.exercise.base import (
+    TICK_NS,
+    Exercise,
+    Listing,
+    Option,
+    Part,
+    Solution,
+    Table,
+    Text,
+    Topic,
+    refuse_both,
+)
 from llmos.exercise.family import INIT, MOST, Action, after, draw, read
 from llmos.exercise.story import tell
 from llmos.trace.records import Status, TaskState
@@ -58,7 +69,7 @@ class Forks(Topic):
 
     options: ClassVar[tuple[Option, ...]] = (
         Option(name="actions", low=1, high=MOST, help="Number of actions [8]."),
-        Option(name="forks", low=0, high=100, help="So many percent of them are forks, about [60]."),
+        Option(name="forks", low=0, high=100, help="How many of them are forks, in percent [about 60]."),
         Option(name="do", help='Actions of your own: "A forks B, B exits, A waits".'),
         Option(name="trees", flag=True, help="Show the trees and ask for the actions."),
     )
@@ -67,6 +78,7 @@ class Forks(Topic):
         percent = 60 if options.get("forks") is None else options["forks"]
         dice = stream(seed, "exercise/forks")
         asked = options.get("do")
+        refuse_both("do", options, "actions", "forks")
         actions = read(asked) if asked else draw(dice, options.get("actions") or 8, percent)
         return exercise(Problem(seed=seed, actions=actions, shows_trees=bool(options.get("trees"))))
 

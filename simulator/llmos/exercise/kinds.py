@@ -22,7 +22,8 @@ from random import Random
 from typing import Any, Final, get_args, get_type_hints
 
 from llmos.engine.streams import stream
-from llmos.exercise.base import Part, Table, Text, one_of, shuffled, whole
+from llmos.errors import LlmosError
+from llmos.exercise.base import one_of, shuffled, whole
 from llmos.exercise.work import bursts
 from llmos.scenario import policies
 from llmos.scenario.work_tables import Task as TaskTable
@@ -58,13 +59,16 @@ def _classes(dice: Random, count: int) -> list[str]:
     return [CLASSES[-1], *drawn[2:], CLASSES[0]] if count > 1 else drawn
 
 
+TICKETS: Final = (1, 2, 4, 5)
+"""Whatever is divided by them comes out even, so that sums by hand are those of the simulator."""
+
 FACTS: Final[Mapping[str, Fact]] = {
     "priority": Fact(
         "priority", lambda dice, n: shuffled(dice, range(1, n + 1)), "a small priority is an urgent one"
     ),
     "tickets": Fact(
         "tickets",
-        lambda dice, n: [whole(dice, 1, 4) for _ in range(n)],
+        lambda dice, n: [one_of(dice, TICKETS) for _ in range(n)],
         "tickets are shares of the processor",
     ),
     "nice": Fact("nice", _odd_one_out, "nice is how much a task gives way (0 is usual)"),
@@ -139,6 +143,34 @@ def facts(of: frozenset[str]) -> list[Fact]:
     return [fact for field, fact in FACTS.items() if field in of and can_write(fact.key)]
 
 
+def notes(tasks: Tasks) -> str:
+    """What the facts in the table of `tasks` mean, "" if there are none."""
+    said = [fact.note for fact in FACTS.values() if fact.key in tasks[0]]
+    return f"Here {', and '.join(said)}." if said else ""
+
+
+def with_facts(tasks: Tasks, asked: Sequence[Policy], seed: int) -> Tasks:
+    """The same tasks, with all that one of the policies looks at and they do not say yet."""
+    for fact in facts(frozenset[str]().union(*(policy.knows for policy in asked))):
+        if fact.key not in tasks[0]:
+            values = fact.draw(stream(seed, f"exercise/{fact.key}"), len(tasks))
+            tasks = [{**task, fact.key: value} for task, value in zip(tasks, values, strict=True)]
+    return tasks
+
+
+def without_deadlines(policy: Policy) -> Policy:
+    """The policy, for tasks that have no deadlines.
+
+    Raises LlmosError if it is about those.
+    """
+    if policy.periodic:
+        raise LlmosError(
+            f"{policy.name} looks at deadlines, and here nobody has any",
+            hint=f"llmos exercise scheduling --policy {policy.name}, or another policy",
+        )
+    return policy
+
+
 def can_write(key: str) -> bool:
     """Whether a scenario's [[task]] has this key."""
     return key in TaskTable.model_fields
@@ -164,7 +196,7 @@ def _draws(at: Setting) -> dict[str, Any]:
 
 PARAMETERS: Final[Mapping[str, Callable[[Setting], Mapping[str, Any]]]] = {
     "bsd": lambda at: {"tick": 1, "slice_ticks": 2 * at.slice_ - 2, "decay": 16},
-    "cfs": lambda _: {"latency": 12, "min_granularity": 1, "wakeup_granularity": 1},
+    "cfs": lambda _: {"latency": 12, "min_granularity": 2, "wakeup_granularity": 1},
     "eevdf": lambda _: {"base_slice": 4, "tick": 1},
     "lottery": _draws,
     "mlfq": lambda at: {
@@ -206,22 +238,6 @@ def _shrunk(cls: type[sched.Scheduler], slice_: int) -> dict[str, Any]:
 
 def _is_service(hint: Any) -> bool:
     return hint == sched.Service or any(option == sched.Service for option in get_args(hint))
-
-
-def policy_parts(choice: Mapping[str, Any]) -> list[Part]:
-    """What a statement says of a policy: its rule in a sentence, and its parameters."""
-    info = policies.describe(choice["policy"])
-    meaning = {parameter.name: parameter.doc for parameter in info.parameters}
-    rows = [[key, _shown(choice[key]), meaning.get(key, "")] for key in choice if key != "policy"]
-    rule = info.summary or "A policy of your own."
-    parts: list[Part] = [Text(f"{rule} (All of it: llmos explain {choice['policy']})")]
-    return [*parts, Table("", ("parameter", "value", "meaning"), rows, left=3)] if rows else parts
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_shown, value))
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 # --- reading a policy's code ----------------------------------------------------------------------------

@@ -26,7 +26,9 @@ from llmos.exercise.base import (
     time,
     whole,
 )
+from llmos.exercise.rules import policy_parts, takes_draws
 from llmos.exercise.story import Story, blank, chart, decisions, decisions_data, tell
+from llmos.exercise.ties import ties
 from llmos.exercise.work import Step, Task
 from llmos.scenario.policies import label
 from llmos.trace import events as ev
@@ -41,6 +43,9 @@ MANY: Final = (1, 2, 2)
 FEW: Final = (0, 0, 1, 2)
 """How many of them a task takes: the first two tasks, and those that come later."""
 
+FIRST_THINGS_FIRST: Final = (
+    "At one instant, first whoever runs does what his program says next; then the next to run is chosen."
+)
 INHERITS: Final = (
     "With priority inheritance, who has a mutex also has the priority of the most urgent task that waits "
     "for it, if that is more urgent than his own."
@@ -53,6 +58,7 @@ class Problem:
 
     seed: int
     tasks: Sequence[Task]
+    policy: kinds.Policy
     choice: Mapping[str, Any]
     protocols: Sequence[str]
 
@@ -83,13 +89,14 @@ class Locks(Topic):
     )
 
     def pose(self, seed: int, options: Mapping[str, Any]) -> Exercise:
-        policy = kinds.find(options.get("policy") or "priority preemptive=true")
-        tasks = draw(seed, options.get("jobs") or 3)
+        policy = kinds.without_deadlines(kinds.find(options.get("policy") or "priority preemptive=true"))
+        tasks = kinds.with_facts(draw(seed, options.get("jobs") or 3), [policy], seed)
         protocol = options.get("protocol") or BOTH
         return exercise(
             Problem(
                 seed=seed,
                 tasks=tasks,
+                policy=policy,
                 choice=kinds.choice(policy, seed, 1, tasks),
                 protocols=list(PROTOCOLS) if protocol == BOTH else [protocol],
             )
@@ -120,14 +127,18 @@ def draw(seed: int, count: int) -> list[Task]:
 
 
 def _program(dice: Random, locks: Sequence[str]) -> list[Step]:
-    """Work, then more work after each of `locks`, which are given back in the other order, and a rest."""
+    """Work, and more of it after each of `locks` is taken, and after each is given back, the last one first.
+
+    So nobody takes or gives two things at once: whether he is preempted in between would be anybody's guess.
+    """
+    if not locks:
+        return [work.compute(whole(dice, 3, 5))]
     steps = [work.compute(1)]
     for mutex in locks:
         steps += [{"lock": mutex}, work.compute(whole(dice, 2, 4))]
-    if not locks:
-        return [work.compute(whole(dice, 3, 5))]
-    back = [{"unlock": mutex} for mutex in reversed(locks)]
-    return [*steps, *back, *([work.compute(whole(dice, 1, 2))] if one_of(dice, (True, False)) else [])]
+    for mutex in reversed(locks):
+        steps += [{"unlock": mutex}, work.compute(whole(dice, 1, 2))]
+    return steps
 
 
 # --- the problem ----------------------------------------------------------------------------------------
@@ -167,22 +178,24 @@ def exercise(problem: Problem) -> Exercise:
 
 
 def _statement(problem: Problem) -> list[Part]:
-    rows = [[task["name"], str(task["arrival"]), str(task["priority"])] for task in problem.tasks]
+    columns = [key for key in problem.tasks[0] if key not in ("name", "program")]
+    rows = [[task["name"], *(str(task[key]) for key in columns)] for task in problem.tasks]
     programs = [f"{task['name']}  {work.in_words(task['program'])}" for task in problem.tasks]
     return [
         Text(
             "These tasks share one processor and the mutexes "
-            f"{' and '.join(MUTEXES)}. All times are in ms; to lock and unlock takes no time. A small "
-            "priority is an urgent one."
+            f"{' and '.join(MUTEXES)}. All times are in ms; to lock and unlock takes no time."
         ),
-        Table("", ("task", "arrival", "priority"), rows),
+        Table("", ("task", *columns), rows),
+        Text(kinds.notes(problem.tasks)),
         Listing("", programs),
         Text(
             "Who wants a mutex that another task has is blocked until it is given to him. Of several, the "
             "most urgent one gets it."
         ),
         *([Text(INHERITS)] if "inherit" in problem.protocols else []),
-        *kinds.policy_parts(problem.choice),
+        *policy_parts(problem.choice),
+        Text(f"{FIRST_THINGS_FIRST} {ties([problem.policy], 'textbook')}"),
     ]
 
 
@@ -197,7 +210,12 @@ def solve(problem: Problem) -> Solution:
     parts: list[Part | Heading] = []
     data: list[dict[str, Any]] = []
     for protocol in problem.protocols:
-        story = tell(problem.toml(protocol), f"locks-{problem.seed}", may_deadlock=True)
+        story = tell(
+            problem.toml(protocol),
+            f"locks-{problem.seed}",
+            may_deadlock=True,
+            every_turn=takes_draws(problem.choice),
+        )
         rows = list(_doings(story))
         ends = [[t.name, time(t.finish_ns), time(t.waiting_ns), time(t.blocked_ns)] for t in story.tasks]
         parts += [

@@ -25,19 +25,25 @@ FAMILIES: Final = ((4, 6, 12), (3, 4, 6, 12), (4, 5, 10, 20), (6, 8, 12, 24), (4
 def draw(seed: int, count: int, cpus: int, *, constrained: bool) -> list[Task]:
     """Tasks that ask for two thirds of the processors or more, each with jobs up to the common period.
 
-    `constrained`: whether deadlines may come before the end of the period.
+    The longest period is the first, so that the names also say who is released first of several: a release
+    is planned when the one before it happens. `constrained`: whether deadlines may come before the end of
+    the period; no two are alike, as far as that can be.
     """
     dice = stream(seed, "exercise/periodic")
     family = shuffled(dice, one_of(dice, FAMILIES))
-    periods = sorted(family[i % len(family)] for i in range(count))
-    bursts = _bursts(dice, periods, Fraction(whole(dice, 65, 95) * cpus, 100))
+    periods = sorted((family[i % len(family)] for i in range(count)), reverse=True)
+    load = Fraction(whole(dice, 65, 95) * cpus, 100)
+    while sum(Fraction(1, period) for period in periods) > load:
+        periods = [2 * period for period in periods]
+    bursts = _bursts(dice, periods, load)
+    deadlines = _deadlines(dice, periods, bursts)
     tasks: list[Task] = []
-    for name, period, burst in zip(NAMES, periods, bursts, strict=False):
+    for i, (name, period, burst) in enumerate(zip(NAMES, periods, bursts, strict=False)):
         task: dict[str, Any] = {"name": name, "period": period, "burst": burst}
         if can_write("wcet"):
             task["wcet"] = burst
         if constrained:
-            task["deadline"] = whole(dice, min(period, burst + 1), period)
+            task["deadline"] = deadlines[i]
         task["jobs"] = lcm(*periods) // period
         tasks.append(task)
     return tasks
@@ -50,6 +56,15 @@ def _bursts(dice: Random, periods: Sequence[int], load: Fraction) -> list[int]:
         i = whole(dice, 0, len(bursts) - 1)
         bursts[i] = min(bursts[i] + 1, periods[i])
     return bursts
+
+
+def _deadlines(dice: Random, periods: Sequence[int], bursts: Sequence[int]) -> list[int]:
+    """Draw relative deadlines, each within its period and another one than those of the shorter periods."""
+    drawn: list[int] = []
+    for period, burst in zip(reversed(periods), reversed(bursts), strict=True):
+        possible = range(min(period, burst + 1), period + 1)
+        drawn.append(one_of(dice, [d for d in possible if d not in drawn] or possible))
+    return drawn[::-1]
 
 
 def rules(tasks: Sequence[Task]) -> str:

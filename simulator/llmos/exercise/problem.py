@@ -49,6 +49,17 @@ class Problem:
         return bool(work.devices(self.tasks))
 
     @property
+    def length(self) -> int:
+        """Ticks in which any policy is done, for a chart to fill in."""
+        works: list[int] = [sum(work.bursts(task)) + work.away(task) for task in self.tasks]
+        last: int = max(
+            task.get("period", 0) * task.get("jobs", 0) or task.get("arrival", 0) for task in self.tasks
+        )
+        # Several processors may have nothing to do for a while, and one of them the longest job to end with.
+        spread = -(-sum(works) // self.cpus) + (last + max(works) if self.cpus > 1 else 0)
+        return max(last, min(sum(works), spread))
+
+    @property
     def labels(self) -> list[str]:
         """The policies in words."""
         return [posed.label for posed in self.policies]

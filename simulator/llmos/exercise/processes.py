@@ -21,7 +21,9 @@ from llmos.exercise.base import (
     ticks,
     time,
 )
+from llmos.exercise.rules import policy_parts, takes_draws
 from llmos.exercise.story import Moment, Story, by_tick, chart, decisions, decisions_data, tell
+from llmos.exercise.ties import ties
 from llmos.exercise.work import DISK, Task
 from llmos.scenario.policies import label
 from llmos.trace.records import Status
@@ -43,6 +45,7 @@ class Problem:
     """The processes as tables of the scenario, times in ticks, and the policy of their processor."""
 
     seed: int
+    policy: kinds.Policy
     choice: Mapping[str, Any]
     tasks: Sequence[Task]
     convention: str = "textbook"
@@ -52,14 +55,14 @@ class Problem:
     def toml(self) -> str:
         """The problem as a scenario."""
         title = f"Process states, exercise {self.seed}"
-        rules = {"rules": {"keep_on_io": True}} if self.keep_core else {}
+        keeps = {"rules": {"keep_on_io": True}} if self.keep_core else {}
         scenario = {
             "question": "Which state is each process in, and is anything busy?",
             "title": title,
             "seed": self.seed,
             "convention": self.convention,
             "tick": "1 ms",
-            "cpu": {"scheduler": self.choice, **rules},
+            "cpu": {"scheduler": self.choice, **keeps},
             "device": work.devices(self.tasks),
             "task": self.tasks,
         }
@@ -77,11 +80,12 @@ class Processes(Topic):
     )
 
     def pose(self, seed: int, options: Mapping[str, Any]) -> Exercise:
-        policy = kinds.find(_policy(options))
-        tasks = work.processes(seed, options.get("jobs") or 3)
+        policy = kinds.without_deadlines(kinds.find(_policy(options)))
+        tasks = kinds.with_facts(work.processes(seed, options.get("jobs") or 3), [policy], seed)
         return exercise(
             Problem(
                 seed=seed,
+                policy=policy,
                 choice=kinds.choice(policy, seed, 1, tasks),
                 tasks=tasks,
                 keep_core=bool(options.get("keep_core")),
@@ -130,16 +134,29 @@ def exercise(problem: Problem) -> Exercise:
 
 
 def _statement(problem: Problem) -> list[Part]:
-    rows = [[task["name"], str(task["arrival"]), work.in_words(task["program"])] for task in problem.tasks]
+    facts = [key for key in problem.tasks[0] if key not in ("name", "arrival", "program")]
+    rows = [
+        [
+            task["name"],
+            str(task["arrival"]),
+            *(str(task[key]) for key in facts),
+            work.in_words(task["program"]),
+        ]
+        for task in problem.tasks
+    ]
+    columns = ("process", "arrival", *facts, "program")
+    said = kinds.notes(problem.tasks)
     return [
         Text("These processes share one processor. All times are in ms; nothing else takes time."),
-        Table("", ("process", "arrival", "program"), rows, left=3),
+        Table("", columns, rows, left=len(columns)),
         Text(
             "A process that does I/O or sleeps is blocked; it needs no processor meanwhile, and is ready "
             "again when that is over. The disk serves any number of processes at once."
         ),
         *([Text(KEEPS)] if problem.keep_core else []),
-        *kinds.policy_parts(problem.choice),
+        *([Text(said)] if said else []),
+        *policy_parts(problem.choice),
+        Text(ties([problem.policy], problem.convention, blocks=True)),
     ]
 
 
@@ -151,7 +168,7 @@ def solve(problem: Problem) -> Solution:
 
     Raises RunError when the run does not get to its end.
     """
-    story = tell(problem.toml(), f"processes-{problem.seed}")
+    story = tell(problem.toml(), f"processes-{problem.seed}", every_turn=takes_draws(problem.choice))
     names = {task.pid: task.name for task in story.tasks}
     every = [_tick(moment, names) for moment in by_tick(story.moments)]
     table = [

@@ -11,9 +11,11 @@ from llmos.engine.streams import stream
 from llmos.exercise import kinds, periodic, work
 from llmos.exercise.answer import MEASURES, solve
 from llmos.exercise.base import Exercise, Listing, Option, Part, Table, Text, Topic, one_of
-from llmos.exercise.kinds import Policy, policy_parts
+from llmos.exercise.kinds import Policy
 from llmos.exercise.problem import Posed, Problem
+from llmos.exercise.rules import policy_parts
 from llmos.exercise.story import blank
+from llmos.exercise.ties import ties
 from llmos.exercise.work import Task
 
 FIRST: Final = ("fcfs", "sjf", "srtf", "rr")
@@ -32,7 +34,12 @@ class Scheduling(Topic):
 
     options: ClassVar[tuple[Option, ...]] = (
         Option(name="policy", many=True, help='Scheduler: rr, "rr quantum=3", mine.py; several compare.'),
-        Option(name="jobs", low=1, high=10, help="Number of jobs [4], or of periodic tasks [3]."),
+        Option(
+            name="jobs",
+            low=1,
+            high=10,
+            help="Number of jobs [4; 3 with I/O], or of periodic tasks [processors + 2].",
+        ),
         Option(name="cpus", low=1, high=4, help="Number of processors [1]."),
         Option(name="convention", choices=tuple(CONVENTIONS), help="The rule for ties [textbook]."),
     )
@@ -62,19 +69,15 @@ def draw(seed: int, policies: Sequence[Policy], count: int | None, cpus: int) ->
         tasks = work.jobs_with_io(seed, count or 3)
     else:
         tasks = work.jobs(seed, count or 4)
-    for fact in kinds.facts(frozenset[str]().union(*(policy.knows for policy in policies))):
-        values = fact.draw(stream(seed, f"exercise/{fact.key}"), len(tasks))
-        tasks = [{**task, fact.key: value} for task, value in zip(tasks, values, strict=True)]
-    return tasks
+    return kinds.with_facts(tasks, policies, seed)
 
 
 def exercise(problem: Problem) -> Exercise:
     """The exercise about `problem`."""
     names = [task["name"] for task in problem.tasks]
-    length = sum(sum(work.bursts(task)) + work.away(task) for task in problem.tasks)
     worksheet: list[Part] = []
     for posed in problem.policies:
-        worksheet += [Listing(posed.label, blank(names, -(-length // problem.cpus))), _form(problem, names)]
+        worksheet += [Listing(posed.label, blank(names, problem.length, problem.cpus)), _form(problem, names)]
     return Exercise(
         topic="scheduling",
         seed=problem.seed,
@@ -96,7 +99,11 @@ def exercise(problem: Problem) -> Exercise:
 def _statement(problem: Problem) -> list[Part]:
     tasks, cpus = problem.tasks, problem.cpus
     what = "the jobs of these periodic tasks" if problem.periodic else "these jobs"
-    who = "One processor does" if cpus == 1 else f"{cpus} processors with one ready queue do"
+    who = (
+        "One processor does"
+        if cpus == 1
+        else f"{cpus} processors with one ready queue (the first that is free takes the next job) do"
+    )
     parts: list[Part] = [
         Text(f"{who} {what}. All times are in ms, and nothing but the jobs' own work takes time."),
         _table(tasks),
@@ -105,12 +112,12 @@ def _statement(problem: Problem) -> list[Part]:
         parts.append(Text(periodic.rules(tasks)))
     if problem.has_io:
         parts.append(Text("I/O needs no processor, and the disk serves any number of jobs at once."))
-    notes = [fact.note for fact in kinds.FACTS.values() if fact.key in tasks[0]]
-    if notes:
-        parts.append(Text(f"Here {', and '.join(notes)}."))
+    if notes := kinds.notes(tasks):
+        parts.append(Text(notes))
     for posed in problem.policies:
         parts += policy_parts(posed.choice)
-    return [*parts, Text(_ties(problem))]
+    asked = [posed.policy for posed in problem.policies]
+    return [*parts, Text(ties(asked, problem.convention, blocks=problem.has_io))]
 
 
 def _table(tasks: Sequence[Task]) -> Table:
@@ -120,16 +127,6 @@ def _table(tasks: Sequence[Task]) -> Table:
     ]
     titles = TITLES | ({"name": "task"} if "period" in tasks[0] else {})
     return Table("", [titles.get(key, key) for key in keys], rows)
-
-
-def _ties(problem: Problem) -> str:
-    """The rules for what happens at one instant."""
-    said = ""
-    if any(posed.policy.takes_turns for posed in problem.policies):
-        order = CONVENTIONS[problem.convention]
-        place = "behind" if order.ended < order.came else "before"
-        said = f"A job that comes just when another's quantum is over queues up {place} it. "
-    return said + "Where the policy sees no difference, the earlier arrival goes first, then the name."
 
 
 def _questions(problem: Problem) -> list[str]:

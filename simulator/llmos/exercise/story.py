@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -82,8 +83,17 @@ class Story:
         return "; ".join(shelves) or "-"
 
 
-def tell(toml: str, name: str, scheduler: Choice | None = None, *, may_deadlock: bool = False) -> Story:
+def tell(
+    toml: str,
+    name: str,
+    scheduler: Choice | None = None,
+    *,
+    may_deadlock: bool = False,
+    every_turn: bool = False,
+) -> Story:
     """Run the scenario and tell what happened.
+
+    every_turn: also those turns of one who is alone that change nothing: each of them takes a draw.
 
     Raises ScenarioError for a bad scenario or scheduler, and RunError when the run does not get to its end,
     unless that is a deadlock and `may_deadlock`.
@@ -95,7 +105,7 @@ def tell(toml: str, name: str, scheduler: Choice | None = None, *, may_deadlock:
     stuck = not outcome.ok and not (may_deadlock and outcome.state.deadlocks)
     if stuck or wrong:
         raise RunError(f"the exercise cannot be solved: {outcome.reason}", hint="; ".join(wrong[:1]))
-    return Story(outcome.state, teller.told(), teller.moments, teller.events)
+    return Story(outcome.state, teller.told(every_turn=every_turn), teller.moments, teller.events)
 
 
 class _Teller:
@@ -141,12 +151,12 @@ class _Teller:
         if decision is not None:
             decision.end, decision.then = event.t, then
 
-    def told(self) -> list[Decision]:
-        """The decisions that lasted; one that only says the same again is joined to the one before."""
+    def told(self, *, every_turn: bool) -> list[Decision]:
+        """The decisions that lasted; one that only says the same again may be joined to the one before."""
         out: list[Decision] = []
         for decision in self.decisions:
             last = next((d for d in reversed(out) if d.cpu == decision.cpu), None)
-            if last and last.then == "goes on" and _is_more_of(decision, last):
+            if last and last.then == "goes on" and not every_turn and _is_more_of(decision, last):
                 last.end, last.then = decision.end, decision.then
             elif decision.end > decision.t:
                 out.append(decision)
@@ -236,7 +246,7 @@ def by_tick(moments: Sequence[Moment]) -> Iterator[Moment]:
         end = start + TICK_NS
         while moments[i].end <= start:
             i += 1
-        inside = [m for m in moments[i : i + 1000] if m.start < end]
+        inside = moments[i : bisect_left(moments, end, lo=i, key=lambda m: m.start)]
         best = max(inside, key=lambda m: min(end, m.end) - max(start, m.start))
         yield Moment(start, end, best.status, best.core, best.on)
 
@@ -256,9 +266,10 @@ def chart(story: Story) -> list[str]:
     return ruled(rows, len(cells))
 
 
-def blank(names: Sequence[str], length: int) -> list[str]:
+def blank(names: Sequence[str], length: int, cpus: int = 1) -> list[str]:
     """The same chart, to be filled in by hand."""
-    return ruled([(name, "_" * length) for name in ("cpu", *names)], length)
+    cores = [f"cpu{cpu}" for cpu in range(cpus)] if cpus > 1 else ["cpu"]
+    return ruled([(name, "_" * length) for name in (*cores, *names)], length)
 
 
 def _sign(moment: Moment, pid: int) -> str:
