@@ -81,6 +81,14 @@ def test_ostep(case):
     assert after == expected["memory_after"]
 
 
+@pytest.mark.parametrize("case", cases("ostep_page_replacement.json", ["RAND", "CLOCK"]))
+def test_ostep_from_its_seed(case):
+    """The homework draws from Python's own stream, one number for each lot, as the policies do."""
+    given, dice = case["input"], Random(case["input"]["seed"])
+    policy = RandomChoice(dice) if given["policy"] == "RAND" else OstepClock(dice, given["clockbits"])
+    assert outcome(policy, given["frames"], given["refs"]) == case["expected"]["outcome"]
+
+
 def test_every_ostep_case_is_covered():
     known = document("ostep_page_replacement.json")["cases"]
     assert len(cases("ostep_page_replacement.json", OSTEP)) == len(known)
