@@ -429,6 +429,25 @@ def test_an_unforeseen_error_in_a_worker_is_a_failed_row(monkeypatch):
     assert (row.result.ok, row.result.reason) == (False, "MemoryError: no room")
 
 
+class Cancelling(ThreadPoolExecutor):
+    """Takes the second run that it gets back."""
+
+    def submit(self, function, job):
+        if job.raw["cpu"]["count"] != 2:
+            return super().submit(function, job)
+        future = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+
+def test_a_run_that_an_executor_takes_back_is_a_failed_row():
+    result = run_sweep(swept('key = "cpu.count"\nvalues = [1, 2, 3]'), executor=lambda: Cancelling(1))
+    assert [(row.result.ok, row.result.unfinished) for row in result.rows] == [
+        (True, False), (False, True), (True, False),
+    ]  # fmt: skip
+
+
 # --- the journal --------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,15 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -284,7 +292,7 @@ def _fed(
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             job = running.pop(future)
-            error = future.exception()
+            error = CancelledError("cancelled") if future.cancelled() else future.exception()
             if isinstance(error, BrokenExecutor):
                 lost.append(job)
                 broken = True
