@@ -92,8 +92,8 @@ def test_a_trace_is_called_as_its_log(folder):
 
 def test_a_task_that_becomes_another_program_has_its_name(folder):
     (folder / "exec.toml").write_text(
-        'question = "?"\n[programs.sh]\nsteps = [{ exec = "ls" }]\n[programs.ls]\nsteps = [{ compute = "1 s" }]\n'
-        '[[task]]\nname = "sh"\nprogram = "sh"\n'
+        'question = "?"\n[programs.sh]\nsteps = [{ exec = "ls" }]\n'
+        '[programs.ls]\nsteps = [{ compute = "1 s" }]\n[[task]]\nname = "sh"\nprogram = "sh"\n'
     )
     ok(llmos(folder, "run", "exec.toml", "--log", "run.jsonl"))
     kinds = [line.split()[4] for line in ok(llmos(folder, "log", "run.jsonl", "--task", "ls")).splitlines()]

@@ -202,6 +202,20 @@ async def test_tab_goes_round_the_panes_and_arrows_scroll_them(desk_log):
         assert shown(app, "tasks").splitlines()[2].split()[1] == str(list(app.timeline.state.tasks)[2])
 
 
+async def test_a_pane_with_nothing_to_scroll_goes_on_following(desk_log):
+    app = app_on(desk_log)
+    async with app.run_test(size=(140, 45)) as pilot:
+        await all_read(pilot)
+        await pilot.press("end")
+        app.query_one("#chart").focus()
+        await pilot.press("down", "down")  # every row is there
+        await pilot.resize_terminal(80, 16)
+        await pilot.pause()
+        rows = [line for line in shown(app, "chart").splitlines() if "│" in line]
+        await pilot.press("escape")
+        assert rows == [line for line in shown(app, "chart").splitlines() if "│" in line]
+
+
 async def test_t_hides_terminated_tasks(desk_log):
     app = app_on(desk_log)
     async with app.run_test(size=(100, 30)) as pilot:

@@ -96,9 +96,12 @@ class Pane(Widget):
         self._again()
 
     def action_scroll_rows(self, rows: int) -> None:
-        """Scroll by `rows`, down if positive."""
-        self._offset = max(self._shown_offset + rows * self._sign, 0)
+        """Scroll by `rows`, down if positive; a pane with nothing more to scroll goes on as it was."""
+        shown, before = self._shown_offset, self._offset
+        self._offset = max(shown + rows * self._sign, 0)
         self._again()
+        if self._shown_offset == shown:
+            self._offset = before
 
     def action_follow(self) -> None:
         """Follow the cursor again."""

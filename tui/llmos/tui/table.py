@@ -132,10 +132,7 @@ def _field(column: Column, task: TaskState, state: State, more: dict[int, int]) 
 
 def _status(task: TaskState, state: State) -> str:
     """Return the task's state, in which a terminated one may be a zombie."""
-    if task.status is Status.TERMINATED and not task.reaped:
-        parent = state.tasks.get(task.parent)
-        return "zombie" if parent and parent.status is not Status.TERMINATED else _GONE
-    return task.status
+    return "zombie" if state.is_zombie(task) else str(task.status)
 
 
 def _why(task: TaskState) -> str:
