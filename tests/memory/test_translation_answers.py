@@ -85,12 +85,8 @@ def _multilevel(scheme, va):
     ):
         told |= {f"{table}_index": step.index, table: step.word}
         told |= {valid: step.word >> 7, leads: step.word & 0x7F}
-    told |= {"pa": walk.physical, "value": None, "fault": None}
-    if walk.physical is not None:
-        told["value"] = scheme.byte(walk.physical)
-    else:
-        told["fault"] = "PDE" if len(walk.steps) == 1 else "PTE"
-    return told
+    fault = "PDE" if len(walk.steps) == 1 else "PTE"
+    return told | {"pa": walk.physical, "value": walk.byte, "fault": fault if walk.fault else None}
 
 
 # --- OSTEP's chapters ---------------------------------------------------------------------------------

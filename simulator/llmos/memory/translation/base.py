@@ -114,6 +114,8 @@ class Walk:
     fault: Fault | None = None
     entry: Pte | None = None
     """The entry at the end of the walk, if the scheme has pages and the page has one."""
+    byte: int | None = None
+    """What is there, if the scheme knows what memory holds."""
 
     @property
     def references(self) -> int:
@@ -210,7 +212,7 @@ class PageTable(Translation):
         steps, entry = tuple(self.steps(vpn)), self.lookup(vpn)
         fault = refusal(entry, access, user=user)
         if fault is not None and fault.kind is FaultKind.INVALID:
-            fault = fault._replace(reason=f"nothing is mapped there: {steps[-1].table} says so")
+            fault = fault._replace(reason=f"nothing is mapped there; the walk ends at the {steps[-1].table}")
         physical = None
         if entry is not None and fault is None:
             physical = (self._frame(vpn, entry) << self.offset_bits) | offset

@@ -34,6 +34,8 @@ class Image(Translation):
         self.offset_bits = offset_bits
         self.entry_bytes = entry_bytes
         self.address_bytes = 1 << (sum(bits) + offset_bits)
+        self._tree = MultiLevel(bits, offset_bits)
+        """A tree of the same shape, which knows the fields of an address."""
         self._valid = 1 << (8 * entry_bytes - 1)
 
     @property
@@ -55,17 +57,13 @@ class Image(Translation):
                 return Walk(address=address, access=access, fields=fields, steps=steps, fault=fault)
             frame = pfn
         physical = (frame << self.offset_bits) | fields[-1].value
-        return Walk(address=address, access=access, fields=fields, steps=steps, physical=physical)
-
-    def byte(self, physical: int) -> int | None:
-        """Return the byte at a physical address; None if memory ends before it."""
-        return self.memory[physical] if physical < len(self.memory) else None
+        byte = self.memory[physical] if physical < len(self.memory) else None
+        return Walk(address=address, access=access, fields=fields, steps=steps, physical=physical, byte=byte)
 
     def fields(self, address: int) -> Sequence[Field]:
         """Return the fields of `address`: an index for each table, and the offset."""
-        tree = MultiLevel(self.bits, self.offset_bits)
         offset = Field("offset", self.offset_bits - 1, 0, address & ((1 << self.offset_bits) - 1))
-        return (*tree.index_fields(address >> self.offset_bits), offset)
+        return (*self._tree.index_fields(address >> self.offset_bits), offset)
 
     def _word(self, place: int) -> int:
         return int.from_bytes(self.memory[place : place + self.entry_bytes], "big")
