@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from llmos.errors import LlmosError, ScenarioError
 from llmos.scenario import results
 from llmos.scenario.build import build
+from llmos.scenario.journal import Keys
 from llmos.scenario.keys import find, parse, put
 from llmos.scenario.load import load, load_text
 from llmos.scenario.machine import run
@@ -510,6 +511,11 @@ def test_another_scenario_or_another_file_that_it_names_is_another_run(tmp_path)
     with (tmp_path / "work.csv").open("a") as file:
         file.write("1,5\n")
     assert reused() == 0
+
+
+def test_a_number_and_its_text_are_two_runs(tmp_path):
+    keys = Keys("?", tmp_path, None)
+    assert len({keys.key({"a": value}, 1) for value in ("1.5", Decimal("1.5"), 1, "1")}) == 4
 
 
 def test_a_journal_that_cannot_be_written(tmp_path):

@@ -101,21 +101,21 @@ class Keys:
         self._folder = folder
         self._profile = profile
         self._version = VERSION
-        self._digests: dict[str, str] = {}
+        self._digests: dict[tuple[str, str], str] = {}
 
     def key(self, raw: Mapping[str, Any], seed: int) -> str:
         """The key of the run of the TOML data `raw` (at a point) with `seed`."""
         named = sorted(set(_named(raw, ""))) + ([("profile", self._profile)] if self._profile else [])
         files = {f"{kind} {text}": self._digest(kind, text) for kind, text in named}
         parts = [self._version, self._name, raw, seed, self._profile, files]
-        text = json.dumps(parts, sort_keys=True, default=str)
+        text = json.dumps(parts, sort_keys=True, default=repr)  # Decimal('1.5') is another one than "1.5"
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def _digest(self, kind: str, text: str) -> str:
-        if text not in self._digests:
+        if (kind, text) not in self._digests:
             content = self._profile_data(text) if kind == "profile" else self._file_data(text)
-            self._digests[text] = hashlib.sha256(content).hexdigest() if content is not None else ""
-        return self._digests[text]
+            self._digests[kind, text] = hashlib.sha256(content).hexdigest() if content is not None else ""
+        return self._digests[kind, text]
 
     def _profile_data(self, text: str) -> bytes | None:
         path = self._folder / text if text.endswith(".json") and text != self._profile else text
