@@ -62,8 +62,8 @@ MAKERS |= {
     "s3-fifo threshold=1": lambda capacity: S3Fifo(capacity, small=0.5, threshold=1),
     "two-lists": TwoLists,
     "two-lists ratio=3": lambda capacity: TwoLists(capacity, ratio=3),
-    "mglru": lambda capacity: Mglru(capacity, batch=1),
-    "mglru mapped": lambda capacity: Mglru(capacity, mapped=True),
+    "mglru": Mglru,
+    "mglru mapped=false": lambda capacity: Mglru(capacity, mapped=False, batch=1),
 }
 NAMES = list(MAKERS)
 

@@ -383,7 +383,7 @@ def test_there_are_two_to_four_generations_and_each_page_is_in_one(refs, size, m
 @pytest.mark.parametrize(("accesses", "tier"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (8, 3), (9, 3)])
 def test_the_tier_is_the_logarithm_of_the_accesses(accesses, tier):
     """order_base_2 of the accesses, at most 3: include/linux/mmzone.h."""
-    policy = Mglru(4)
+    policy = Mglru(4, mapped=False)
     policy.inserted("page")
     for _ in range(accesses - 1):
         policy.accessed("page")
@@ -401,17 +401,17 @@ def reread_misses(policy):
 
 
 def test_tiers_that_come_back_more_often_than_tier_0_are_protected():
-    unprotected = reread_misses(Mglru(40, batch=10**9))
+    unprotected = reread_misses(Mglru(40, mapped=False, batch=10**9))
     assert unprotected == reread_misses(Lru())
-    assert reread_misses(Mglru(40, batch=8)) < unprotected
+    assert reread_misses(Mglru(40, mapped=False, batch=8)) < unprotected
 
 
 def test_one_use_while_mapped_protects_as_well():
-    assert reread_misses(Mglru(40, mapped=True)) < reread_misses(Lru())
+    assert reread_misses(Mglru(40)) < reread_misses(Lru())
 
 
 def test_an_accessed_bit_moves_a_mapped_page_to_the_youngest_generation():
-    places = Places(4, Mglru(4, mapped=True))
+    places = Places(4, Mglru(4))
     for key in [1, 2, 3, 4, 1]:
         places.refer(key)
     assert [places.refer(key).victim for key in (5, 6)] == [2, 3]

@@ -23,28 +23,30 @@ class _Shadow(NamedTuple):
 
 
 class Mglru(ReplacementPolicy):
-    """MGLRU: pages live in generations; the oldest one is reclaimed, except for tiers that come back.
+    """MGLRU: pages age in generations; the oldest one is reclaimed, and who is used joins the youngest.
 
     A new page enters the youngest generation. When only two generations are left, or the pages lie
-    unevenly among them, a new youngest one begins, and all others have aged by one. A page's tier is the
-    binary logarithm of its uses. Whoever is evicted leaves a shadow; how many of each tier come back
-    soon is counted. Where a tier comes back at a higher rate than pages that were used at most once
-    (tier 0), its pages are protected: reclaim moves them to the next generation instead.
+    unevenly among them, a new youngest one begins, and all others have aged by one. Pages that were used
+    meanwhile move into it, and so does a used page that reclaim meets: age is counted in generations, and
+    nothing need be moved on a use. Pages that are used by read() are treated otherwise (`mapped` false):
+    their uses are counted, and the logarithm of the count is their tier. Whoever is evicted leaves a shadow;
+    where a tier comes back at a higher rate than pages that were used at most once (tier 0), its pages are
+    protected: reclaim moves them to the next generation.
 
     Parameters:
-        mapped: pages are used through page tables: one accessed bit instead of a count, and who has it
-            set moves to the youngest generation when the next one begins, or when reclaim meets it.
-        batch: refaults that a tier must have before it is protected.
+        mapped: pages are used through page tables, which tell one accessed bit, and not by read().
+        batch: pages of a tier that must have come back before it is protected.
 
     Source: Linux include/linux/mmzone.h, mm/vmscan.c (should_run_aging, get_tier_idx), mm/workingset.c.
     Differs: one kind of pages, not anonymous and file pages side by side; pages come in by a fault, into
-    the youngest generation, also when they are read later.
+    the youngest generation, also when they are read later. Rates are compared as they are; the kernel
+    lets a tier be a little worse first.
     """
 
     def __init__(
         self,
         capacity: Capacity,
-        mapped: bool = False,  # noqa: FBT001, FBT002
+        mapped: bool = True,  # noqa: FBT001, FBT002
         batch: int = 64,
     ) -> None:
         if batch < 0:

@@ -19,6 +19,7 @@ class Slru(ReplacementPolicy):
         segments: how many there are; all have the same size, but the lowest has the remainder as well.
 
     Source: Karedla, Love and Wherry 1994 (two segments); libCacheSim's documentation (four).
+    Differs: libCacheSim 0.3.5 leaves the remainder to no segment, and then drops pages on a hit.
     """
 
     def __init__(self, capacity: Capacity, segments: int = 4) -> None:
