@@ -11,7 +11,7 @@ from llmos.replacement.base import ReplacementPolicy
 from llmos.replacement.fifo import Fifo
 from llmos.replacement.places import Places
 
-references = st.lists(st.integers(0, 9), max_size=80)
+references = st.lists(st.integers(0, 9), min_size=20, max_size=80)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,11 +10,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from llmos.costs.ops import Op
+from llmos.memory.records import Touching
 
 US = 1_000
 MS = 1_000_000
@@ -148,6 +149,66 @@ class Pause:
     """Block until a signal comes that is handled."""
 
 
+# --- memory -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Refer to memory, again and again.
+
+    `references` makes the references, in chunks: page number * 2 + (1 if it writes). They count from the
+    start of the region called `region`; the heap grows to what is touched. "": from page 0 of the space.
+    """
+
+    references: Callable[[], Iterator[Sequence[int]]]
+    region: str = "heap"
+
+
+@dataclass(frozen=True, slots=True)
+class Mmap:
+    """Map `bytes` of `file` (all, if None) or of anonymous memory, and call that `name`.
+
+    `protection` is made of "r" and "w". The call returns the address, or -1 if there is no room.
+    """
+
+    name: str
+    bytes: int | None = None
+    file: str = ""
+    offset: int = 0
+    shared: bool = False
+    protection: str = "rw"
+
+
+@dataclass(frozen=True, slots=True)
+class Munmap:
+    """Unmap the region called `name`; its pages are gone."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mprotect:
+    """Set the protection of the region called `name`, made of "r" and "w"."""
+
+    name: str
+    protection: str
+
+
+@dataclass(frozen=True, slots=True)
+class Brk:
+    """Let the heap have `bytes`; the call returns 0, or -1 if there is no room."""
+
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mlock:
+    """Keep the pages of the region called `name` in memory once they are there; or let them go again."""
+
+    name: str
+    lock: bool = True
+
+
 # --- waiting for one another: the objects are the machine's, and known by name --------------------------
 
 
@@ -229,6 +290,7 @@ class Receive:
 Call = (
     Compute | Work | Sleep | Io | YieldCpu | Nice | SetPriority | SetAffinity
     | Fork | Exec | Wait | Exit | EndJob | Kill | Handle | Pause
+    | Touch | Mmap | Munmap | Mprotect | Brk | Mlock | Touching
     | Lock | Unlock | Down | Up | WaitFor | Notify | Write | Read | Send | Receive
 )  # fmt: skip
 Program = Generator[Call, Any, Any]

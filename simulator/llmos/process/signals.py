@@ -120,6 +120,7 @@ def _interrupt(kernel: Kernel, target: Process, action: Callable[[], Program], s
     call = _call_after(target) if target.blocked else target.call
     target.interrupted.append(Interrupted(target.program, call, target.remaining))
     target.program = kernel.run_program(target, action)
+    target.call = None
     _divert(kernel, target, f"handles {signal}")
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmos.engine.simulation import Alarm
+    from llmos.memory.records import Space
     from llmos.process.cores import Core
     from llmos.process.dispatcher import Dispatcher
     from llmos.process.program import Call, Program
@@ -74,6 +75,9 @@ class Process(Task):
     """The core that is kept for it while it waits for a device, if any."""
     gone: bool = False
     """Whether it has terminated."""
+
+    space: Space | None = None
+    """Its memory, if the machine has any."""
 
     blocked: bool = False
     unblock: Callable[[], None] | None = None

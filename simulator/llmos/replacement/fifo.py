@@ -1,5 +1,6 @@
 """First in, first out."""
 
+from collections import OrderedDict
 from collections.abc import Container
 
 from llmos.replacement.base import NONE, Key, ReplacementPolicy, Structure
@@ -15,7 +16,7 @@ class Fifo(ReplacementPolicy):
     """
 
     def __init__(self) -> None:
-        self._queue: dict[Key, None] = {}  # a dict keeps the order of insertion and forgets in O(1)
+        self._queue: OrderedDict[Key, None] = OrderedDict()  # a plain dict is slow to find its first key
 
     def inserted(self, key: Key, *, write: bool = False) -> None:
         self._queue[key] = None

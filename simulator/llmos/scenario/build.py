@@ -21,6 +21,7 @@ from llmos.process.cores import Rules
 from llmos.process.dispatcher import Costs
 from llmos.scenario import offered, outside, policies, positions, realtime
 from llmos.scenario.machine_tables import Cpu, Engine
+from llmos.scenario.memory import memory_of
 from llmos.scenario.policies import World
 from llmos.scenario.programs import DEFAULT_DEVICE, Programs
 from llmos.scenario.source import Findings, Scenario
@@ -65,6 +66,7 @@ def build(
     if model.cpu and model.cpu.partition:
         realtime.deal(work.tasks, model.cpu.count, model.cpu.partition, findings)
     cpu, engine = _cpu(scenario, policy), _engine(scenario, policy, costs, findings)
+    memory = memory_of(scenario, seed, findings)
     findings.problems += asked.problems
     _pace(work, cpu, engine, costs, findings)
     findings.raise_any()
@@ -76,6 +78,7 @@ def build(
         profile=source or ("given in the scenario" if engine else ""),
         cpu=cpu,
         engine=engine,
+        memory=memory,
         devices=_devices(scenario, programs),
         shared=outside.shared(model),
         most_in_group=outside.most_in_group(model),
@@ -201,7 +204,8 @@ def _iteration_cost(engine: Engine, costs: CostModel | None, findings: Findings)
 
 def _devices(scenario: Scenario, programs: Programs) -> list[DeviceSpec]:
     devices = [
-        DeviceSpec(name=d.name, service_ns=d.service, servers=d.servers) for d in scenario.model.device
+        DeviceSpec(name=d.name, service_ns=d.service, servers=d.servers, bytes_per_s=d.bandwidth)
+        for d in scenario.model.device
     ]
     if programs.uses_default_device and DEFAULT_DEVICE not in programs.devices:
         devices.append(DeviceSpec(name=DEFAULT_DEVICE, service_ns=0, servers=0))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from llmos.errors import did_you_mean
-from llmos.scenario import outside, positions
+from llmos.scenario import memory, outside, positions
 from llmos.scenario.build import policy_of, worlds
 from llmos.scenario.policies import World
 from llmos.scenario.programs import Programs
@@ -35,6 +35,7 @@ def check(scenario: Scenario, findings: Findings) -> None:
     _work(scenario, findings)
     _policies(scenario, findings)
     outside.check(scenario, findings)
+    memory.check(scenario, findings)
 
 
 def metric_names(scenario_worlds: list[World]) -> list[str]:

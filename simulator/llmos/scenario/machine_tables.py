@@ -241,3 +241,7 @@ class Device(Model):
         default=0, description="Time that a request takes, unless the request says otherwise."
     )
     servers: int = Field(default=1, ge=0, le=10**6, description="Requests served at a time; 0 = any number.")
+    bandwidth: Size = Field(
+        default=0,
+        description="Bytes a second, for pages that it transfers beyond the service time; 0 = at once.",
+    )

@@ -15,6 +15,7 @@ from pydantic import Field
 from llmos.scenario import arrivals, distributions
 from llmos.scenario.fields import TAG, Model, PlainDuration, PositiveDuration
 from llmos.scenario.machine_tables import Choice, Cpu, Device, Engine
+from llmos.scenario.memory_tables import FileTable, MemoryTable
 from llmos.scenario.program_tables import VERBS, Program
 from llmos.scenario.shared_tables import Cgroup, Condition, Inject, Mailbox, Mutex, Pipe, Semaphore
 from llmos.scenario.sweep_tables import Sweep
@@ -73,6 +74,8 @@ class ScenarioModel(Model):
     )
     cpu: Cpu | None = Field(default=None, description="The cores; with tasks and no [cpu] there is one.")
     engine: Engine | None = Field(default=None, description="The LLM engine.")
+    memory: MemoryTable | None = Field(default=None, description="The memory; without it, none is modelled.")
+    file: list[FileTable] = Field(default=[], max_length=10_000, description="Files that tasks use.")
     device: list[Device] = Field(default=[], max_length=1000, description="Devices that tasks wait for.")
     mutex: list[Mutex] = Field(default=[], max_length=10_000, description="Locks that tasks take.")
     semaphore: list[Semaphore] = Field(default=[], max_length=10_000, description="Counting semaphores.")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from llmos.costs.ops import DTYPE_BYTES, LARGEST
 from llmos.errors import did_you_mean
@@ -14,7 +15,26 @@ from llmos.scenario.units import UnfitError, kind, shown, size_bytes
 
 Repeats = Annotated[int, Field(ge=1, le=10**9)]
 Dimension = Annotated[int, Field(ge=1, le=LARGEST)]
+Protection = Literal["rw", "r", "w", ""]
 Dtype = Literal["fp32", "bf16", "fp16"]
+
+
+def _page_reference(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}w?", value):
+        return int(value.removesuffix("w")) << 1 | value.endswith("w")
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12:
+        return value << 1
+    raise UnfitError(f"{shown(value)} is no page", hint='write its number, as in 7, or "7w" to write it')
+
+
+PageReference = Annotated[
+    int,
+    BeforeValidator(_page_reference),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+w?$"}]}
+    ),
+]
+"""A reference to a page: its number * 2 + (1 if it is written)."""
 
 
 class ComputeStep(Model):
@@ -217,6 +237,52 @@ class ReceiveStep(Model):
     receive: Name = Field(description="The mailbox.")
 
 
+class TouchStep(Model):
+    """Refer to memory."""
+
+    touch: Name = Field(description='What is touched: "heap", "stack", or what `mmap` has named.')
+    pages: list[PageReference] = Field(
+        min_length=1, max_length=1_000_000, description='Pages in order; "7w" writes page 7.'
+    )
+
+
+class MmapStep(Model):
+    """Map a file, or anonymous memory."""
+
+    mmap: Name = Field(description="What the region is called from now on.")
+    size: Size | None = Field(default=None, description="Its size; left out: that of the file.")
+    file: Name | None = Field(default=None, description="The file; left out: anonymous memory.")
+    offset: Size = Field(default=0, description="Where in the file it begins.")
+    shared: bool = Field(default=False, description="Whether others see what is written.")
+    protection: Protection = Field(default="rw", description='"rw", "r", "w" or "" (a guard).')
+
+
+class MunmapStep(Model):
+    """Unmap a region."""
+
+    munmap: Name = Field(description="Its name.")
+
+
+class MprotectStep(Model):
+    """Set what may be done with a region."""
+
+    mprotect: Name = Field(description="Its name.")
+    protection: Protection = Field(description='"rw", "r", "w" or "" (a guard).')
+
+
+class BrkStep(Model):
+    """Set the size of the heap."""
+
+    brk: Size = Field(description="Its new size.")
+
+
+class MlockStep(Model):
+    """Keep the pages of a region in memory, once they are there."""
+
+    mlock: Name = Field(description="Its name.")
+    lock: bool = Field(default=True, description="false lets them go again.")
+
+
 class RepeatStep(Model):
     """Do some steps again and again."""
 
@@ -251,6 +317,12 @@ VERBS: Final[dict[str, type[Model]]] = {
     "receive": ReceiveStep,
     "matmul": MatmulStep,
     "vector_add": VectorAddStep,
+    "touch": TouchStep,
+    "mmap": MmapStep,
+    "munmap": MunmapStep,
+    "mprotect": MprotectStep,
+    "brk": BrkStep,
+    "mlock": MlockStep,
     "repeat": RepeatStep,
 }
 
@@ -297,6 +369,12 @@ Step = Annotated[
     | Annotated[ReceiveStep, Tag("~receive")]
     | Annotated[MatmulStep, Tag("~matmul")]
     | Annotated[VectorAddStep, Tag("~vector_add")]
+    | Annotated[TouchStep, Tag("~touch")]
+    | Annotated[MmapStep, Tag("~mmap")]
+    | Annotated[MunmapStep, Tag("~munmap")]
+    | Annotated[MprotectStep, Tag("~mprotect")]
+    | Annotated[BrkStep, Tag("~brk")]
+    | Annotated[MlockStep, Tag("~mlock")]
     | Annotated[RepeatStep, Tag("~repeat")],
     Discriminator(_verb),
     BeforeValidator(_step),

@@ -234,6 +234,14 @@ _CALLS: Final = MappingProxyType[Any, Callable[[Any], Call]](
         tables.WriteStep: lambda step: calls.Write(step.write, step.size),
         tables.ReadStep: lambda step: calls.Read(step.read, step.size),
         tables.SendStep: lambda step: calls.Send(step.send),
+        tables.TouchStep: lambda step: calls.Touch(lambda: iter([step.pages]), step.touch),
+        tables.MmapStep: lambda step: calls.Mmap(
+            step.mmap, step.size, step.file or "", step.offset, step.shared, step.protection
+        ),
+        tables.MunmapStep: lambda step: calls.Munmap(step.munmap),
+        tables.MprotectStep: lambda step: calls.Mprotect(step.mprotect, step.protection),
+        tables.BrkStep: lambda step: calls.Brk(step.brk),
+        tables.MlockStep: lambda step: calls.Mlock(step.mlock, step.lock),
         tables.ReceiveStep: lambda step: calls.Receive(step.receive),
     }
 )

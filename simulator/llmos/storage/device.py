@@ -24,14 +24,17 @@ class Device:
     """A device called `name` that takes `service_ns` per request unless the request says otherwise."""
 
     def __init__(
-        self, sim: Simulation, log: Log, order: Order, *, name: str, service_ns: int, servers: int = 1
-    ) -> None:
+        self, sim: Simulation, log: Log, order: Order, *, name: str, service_ns: int, servers: int = 1,
+        bytes_per_s: int = 0,
+    ) -> None:  # fmt: skip
         self.sim = sim
         self.emit = log.emit
         self.order = order
         self.name = name
         self.service_ns = service_ns
         self.servers = servers
+        self.bytes_per_s = bytes_per_s
+        """How fast it transfers data, beyond the service time; 0 = at once."""
         self.busy = 0
         self.paused_until = 0
         self.failures = 0
@@ -47,6 +50,11 @@ class Device:
         """
         self.queue.append((pid, self.service_ns if ns is None else ns, done, failed))
         self._serve()
+
+    def transfer_ns(self, size_bytes: int) -> int:
+        """Return how long a request for so many bytes takes."""
+        rate = self.bytes_per_s
+        return self.service_ns + (-(-size_bytes * 10**9 // rate) if rate else 0)
 
     def pause(self, ns: int) -> None:
         """Begin no request for `ns`; what is being served goes on."""

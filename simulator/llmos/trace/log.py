@@ -16,8 +16,10 @@ import hashlib
 import os
 import re
 import zlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, Union
 
@@ -36,6 +38,8 @@ LARGEST: Final = 2**62
 
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
 
+_time = attrgetter("t")
+
 _encode = msgspec.json.Encoder().encode_lines
 _decode = msgspec.json.Decoder(Union[KINDS]).decode  # noqa: UP007  # a union of a tuple
 
@@ -43,25 +47,37 @@ _decode = msgspec.json.Decoder(Union[KINDS]).decode  # noqa: UP007  # a union of
 class Log:
     """Where a run writes its events; `header` is the first."""
 
-    def __init__(self, header: Run, sinks: list[Sink], *, shows_queues: bool = False) -> None:
+    def __init__(
+        self, header: Run, sinks: list[Sink], *, shows_queues: bool = False, shows_references: bool = False
+    ) -> None:
         self.shows_queues = shows_queues
         """Whether every decision is followed by a picture of the ready queue."""
+        self.shows_references = shows_references
+        """Whether every reference to memory is logged."""
         self._batch: list[Event] = [header]
         self._sinks = sinks
         self._hash = hashlib.sha256()
         self.emit: Callable[[Event], None] = self._batch.append
         self.events = 0
 
-    def flush(self) -> None:
-        """Pass the events gathered so far to the hash and the sinks."""
+    def flush(self, now: int = LARGEST) -> None:
+        """Pass the events up to time `now` to the hash and the sinks, in the order of their times.
+
+        Events of one time keep the order in which they were emitted. Later ones wait: a reference to memory
+        is logged ahead of the clock.
+        """
+        self._batch.sort(key=_time)
+        ahead = self._batch[bisect_right(self._batch, now, key=_time) :]
+        del self._batch[len(self._batch) - len(ahead) :]
         if not self._batch:
+            self._batch.extend(ahead)
             return
         data = _encode(self._batch)
         self._hash.update(data)
         self.events += len(self._batch)
         for sink in self._sinks:
             sink(self._batch, data)
-        self._batch.clear()
+        self._batch[:] = ahead
 
     @property
     def sha256(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmos.trace.memory import TaskMemory, total
 from llmos.trace.metrics import metrics, response_ns, tpot_ns, ttft_ns, turnaround_ns, waiting_ns
 from llmos.trace.records import Mode, ProcessorState, TaskState
 from llmos.trace.state import State
@@ -11,8 +12,13 @@ from llmos.trace.state import State
 SCHEMA = 1
 
 
-def document(state: State, log_sha256: str, *, runs: bool = False) -> dict[str, Any]:
-    """Return a finished run as plain data, ready for JSON; `runs` adds who ran where and when."""
+def document(
+    state: State, log_sha256: str, *, runs: bool = False, references: bool = False
+) -> dict[str, Any]:
+    """Return a finished run as plain data, ready for JSON.
+
+    `runs` adds who ran where and when, `references` every reference to memory that was logged.
+    """
     doc: dict[str, Any] = {
         "schema": SCHEMA,
         "scenario": state.header.scenario,
@@ -27,6 +33,8 @@ def document(state: State, log_sha256: str, *, runs: bool = False) -> dict[str, 
         "cpus": [_processor(p) for p in state.processors.values()],
         "metrics": metrics(state),
     }
+    if state.memory.tasks:
+        doc["memory"] = _memory(state, references=references)
     if runs:
         names = {pid: task.name for pid, task in state.tasks.items()}
         spans = sorted(state.spans or [], key=lambda s: (s.start_ns, s.cpu, s.pid))
@@ -71,6 +79,41 @@ def _task(state: State, task: TaskState) -> dict[str, Any]:
             for j in task.jobs
         ]
     return out
+
+
+def _memory(state: State, *, references: bool) -> dict[str, Any]:
+    memory = state.memory
+    out: dict[str, Any] = {
+        "tasks": {state.tasks[pid].name: _task_memory(m) for pid, m in sorted(memory.tasks.items())},
+        "total": _task_memory(total(memory)),
+        "evictions": memory.evictions,
+        "writebacks": memory.written,
+        "oom_kills": [
+            {"t_ns": kill.t, "task": state.tasks[kill.task].name, "pages": kill.pages,
+             "scores": {state.tasks[pid].name: score for pid, score in kill.scores}}
+            for kill in memory.oom_kills
+        ],
+    }  # fmt: skip
+    if references:
+        out["references"] = [
+            {"task": state.tasks[r.task].name, "page": r.page, "write": r.write, "hit": r.hit, "frame": r.frame}
+            for r in memory.references
+        ]
+    return out
+
+
+def _task_memory(task: TaskMemory) -> dict[str, Any]:
+    return {
+        "accesses": task.accesses,
+        "writes": task.writes,
+        "tlb": {"hits": task.tlb[1:], "misses": task.tlb[0] if task.tlb else 0},
+        "walk_references": task.walked,
+        "minor_faults": task.minor_faults,
+        "major_faults": task.major_faults,
+        "evicted": task.evicted,
+        "rss_pages": task.rss_pages,
+        "max_rss_pages": task.most_rss_pages,
+    }
 
 
 def _processor(p: ProcessorState) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from llmos.trace import events as ev
 from llmos.trace.expand import tokens_of
+from llmos.trace.memory import RULES, MemoryState
 from llmos.trace.records import JobState, Mode, ProcessorState, SharedState, Shelf, Span, Status, TaskState
 
 
@@ -31,6 +32,7 @@ class State:
         self.queues: dict[int, list[Shelf]] = {}
         """The ready queues as the policies draw them, by the first processor of each, if they were logged."""
         self.deadlocks: list[ev.Deadlock] = []
+        self.memory = MemoryState()
         self.end: ev.End | None = None
         self.events = 0
         self.violations: list[str] = []
@@ -334,6 +336,12 @@ class State:
         self.end = event
         self.advance(event.t)
 
+    def _about_memory(self, event: ev.Event) -> None:
+        self._must_be_there(event, [event.task] * (event.task != -1))
+        RULES[type(event)](self.memory, event)
+        if isinstance(event, ev.Fault):
+            self._kernel_work(event, event.cost_ns)
+
     def _nothing(self, event: ev.Event) -> None:
         """Let an event pass that says why things happen but changes no state."""
 
@@ -356,6 +364,7 @@ class State:
         ev.Share: _share,
         ev.Deadlock: _deadlock,
         ev.Queue: _queue,
+        **dict.fromkeys(RULES, _about_memory),
         ev.Abort: _abort,
         ev.Syscall: _syscall,
         ev.Interrupt: _interrupt,

@@ -52,6 +52,7 @@ profile_option = click.option(
 @click.option(
     "--log", "log_path", type=click.Path(path_type=Path), help="Write the event log (.jsonl or .jsonl.gz)."
 )
+@click.option("--references", is_flag=True, help="With --json or --log: also every reference to memory.")
 @click.option("--queues", is_flag=True, help="With --log: also the ready queues after each decision.")
 @click.option("--runs", is_flag=True, help="With --json: also who ran where and when.")
 @json_option
@@ -63,6 +64,7 @@ def command(
     scheduler: str | None,
     profile: str | None,
     log_path: Path | None,
+    references: bool,
     queues: bool,
     runs: bool,
     as_json: bool,
@@ -75,10 +77,13 @@ def command(
         raise click.UsageError("--runs goes with --json")
     if queues and not log_path:
         raise click.UsageError("--queues goes with --log: the queues are in the log and nowhere else")
+    if references and not (as_json or log_path):
+        raise click.UsageError("--references goes with --json or --log")
     spec = build(load(find(scenario)), seed=seed, scheduler=scheduler, profile=profile)
-    outcome = simulate(replace(spec, shows_queues=queues), log_path, keep_spans=runs)
+    spec = replace(spec, shows_queues=queues, shows_references=references)
+    outcome = simulate(spec, log_path, keep_spans=runs)
     if as_json:
-        print_json(document(outcome.state, outcome.log_sha256, runs=runs))
+        print_json(document(outcome.state, outcome.log_sha256, runs=runs, references=references))
     else:
         report(outcome)
         if log_path:

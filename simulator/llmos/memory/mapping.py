@@ -1,0 +1,166 @@
+"""What a process may touch, and how that changes: fork, exit, brk, mmap, munmap, mprotect, mlock.
+
+- These are the effects of the system calls; each returns what the call returns (-1 where it fails).
+- A fork shares all pages. Private ones are copied when somebody writes them (copy on write).
+
+Source: POSIX; Linux mm/mmap.c and kernel/fork.c, in outline.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmos.memory.records import Space
+from llmos.memory.space import Region, layout
+
+if TYPE_CHECKING:
+    from llmos.memory.files import File
+    from llmos.memory.memory import Memory
+
+
+def create(memory: Memory, pid: int, name: str, group: str = "", *, code_pages: int = 0) -> Space:
+    """Make the memory of a fresh process."""
+    space = Space(
+        pid=pid,
+        name=name,
+        group=group,
+        regions=layout(code_pages),
+        table=memory.make_table(),
+        pool=memory.pool_for(pid, group),
+    )
+    memory.spaces[pid] = space
+    return space
+
+
+def fork(memory: Memory, parent: Space, pid: int, name: str) -> Space:
+    """Make the memory of a child: the regions and pages of `parent`, shared until one of them writes."""
+    child = Space(
+        pid=pid,
+        name=name,
+        group=parent.group,
+        regions=parent.regions.copy(),
+        table=memory.make_table(),
+        pool=memory.pool_for(pid, parent.group),
+        oom_score_adj=parent.oom_score_adj,
+    )
+    memory.spaces[pid] = child
+    pager = memory.pager
+    child.anon = dict(parent.anon)
+    for key in child.anon.values():
+        memory.users[key] += 1
+    for region in child.regions:
+        for vpn in range(region.start, region.end):
+            pte = parent.table.lookup(vpn)
+            if pte is None or not pte.present:
+                continue
+            page = pager.at[pte.pfn]
+            if not region.shared:
+                pte.writable = False
+            memory.map(child, vpn, page, writable=pte.writable)
+    memory.flush(parent)
+    return child
+
+
+def release(memory: Memory, space: Space) -> None:
+    """Take all memory of a process that ends."""
+    clear(memory, space)
+    del memory.spaces[space.pid]
+
+
+def renew(memory: Memory, space: Space) -> None:
+    """Give `space` the regions of a fresh program."""
+    clear(memory, space)
+    space.regions = layout()
+
+
+def clear(memory: Memory, space: Space) -> None:
+    """Take all its pages from `space`."""
+    memory.settle(space)
+    for region in list(space.regions):
+        _empty(memory, space, region)
+    memory.flush(space)
+
+
+def brk(memory: Memory, space: Space, pages: int) -> int:
+    """Let the heap have `pages` pages; return 0, or -1 if there is no room for them."""
+    heap = space.regions.heap
+    more = pages - heap.pages
+    if more > 0 and not memory.may_commit(more):
+        return -1
+    if more < 0:
+        _empty(memory, space, Region(heap.start + pages, heap.end, "heap"))
+    return 0 if space.regions.brk(pages) else -1
+
+
+def mmap(
+    memory: Memory, space: Space, name: str, pages: int, *, file: File | None = None, offset: int = 0,
+    shared: bool = False, writable: bool = True, readable: bool = True,
+) -> int:  # fmt: skip
+    """Map `pages` pages, of `file` from page `offset` on or anonymous; return the first's number, or -1."""
+    if file is None and writable and not memory.may_commit(pages):
+        return -1
+    region = Region(0, 0, name, readable, writable, file, offset, shared)
+    made = space.regions.map(pages, region)
+    return -1 if made is None else made.start
+
+
+def munmap(memory: Memory, space: Space, start: int, pages: int) -> int:
+    """Unmap whatever lies in `pages` pages from `start` on; return 0."""
+    memory.settle(space)
+    for region in space.regions.cut(start, start + pages):
+        _empty(memory, space, region)
+        space.regions.remove(region)
+    return 0
+
+
+def mprotect(memory: Memory, space: Space, start: int, pages: int, *, readable: bool, writable: bool) -> int:
+    """Set the protection of pages that are mapped; return 0, or -1 if some are not."""
+    regions = space.regions.cut(start, start + pages)
+    if sum(region.pages for region in regions) != pages:
+        return -1
+    for region in regions:
+        region.readable, region.writable = readable, writable
+        for vpn in range(region.start, region.end):
+            pte = space.table.lookup(vpn)
+            if pte is not None and pte.present:
+                if not readable:
+                    memory.unmap(space, vpn, memory.pager.at[pte.pfn])
+                else:
+                    pte.writable = False  # the next write's fault finds out whether it may
+                    memory.shoot_down(space, vpn)
+    return 0
+
+
+def mlock(memory: Memory, space: Space, start: int, pages: int, *, lock: bool) -> int:
+    """Keep pages in memory from when they are there (or let them go again); return 0."""
+    for region in space.regions.cut(start, start + pages):
+        if region.locked == lock:
+            continue
+        region.locked = lock
+        for vpn in range(region.start, region.end):
+            pte = space.table.lookup(vpn)
+            if pte is not None and pte.present:
+                page = memory.pager.at[pte.pfn]
+                (memory.pager.pin if lock else memory.pager.unpin)(page)
+    return 0
+
+
+def _empty(memory: Memory, space: Space, region: Region) -> None:
+    """Take all pages of `region` from `space`."""
+    for vpn in _had(space, region):
+        pte = space.table.lookup(vpn)
+        if pte is not None and pte.present:
+            page = memory.pager.at[pte.pfn]
+            if region.locked:
+                memory.pager.unpin(page)
+            memory.unmap(space, vpn, page)
+        if pte is not None:
+            space.table.unmap(vpn)
+        key = space.anon.pop(vpn, None)
+        if key is not None:
+            memory.give_up(key)
+
+
+def _had(space: Space, region: Region) -> list[int]:
+    """Return the page numbers of `region` that may have a page: cheaply, where the region is huge."""
+    return [vpn for vpn in range(region.start, region.end) if vpn in space.anon or space.table.lookup(vpn)]

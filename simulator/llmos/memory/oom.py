@@ -1,0 +1,105 @@
+"""The OOM killer: who dies when nobody's page can go.
+
+- Every process that may die gets a score; the highest dies. The event shows the scores of all.
+- `badness` is Linux's, to the number: pages in memory and in swap and of page tables, and oom_score_adj
+  thousandths of all there is. `largest` and `youngest` are what one might do instead.
+- The memory of the victim is free at once (as by Linux's oom_reaper), so that who needs it can go on.
+
+Source: Linux 6.12 mm/oom_kill.c (oom_badness, select_bad_process), fs/proc/base.c (proc_oom_score).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from llmos.memory import mapping
+from llmos.trace import events as ev
+
+if TYPE_CHECKING:
+    from llmos.memory.memory import Memory
+    from llmos.memory.records import Space
+
+NEVER: Final = -1000
+"""The oom_score_adj of who must not be killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A process that may die: its pages in memory, in swap and of page tables."""
+
+    pid: int
+    resident: int
+    swapped: int = 0
+    table_pages: int = 0
+    oom_score_adj: int = 0
+
+    @property
+    def pages(self) -> int:
+        """All that would be free without it."""
+        return self.resident + self.swapped + self.table_pages
+
+
+Score = Callable[[Candidate, int], int]
+
+
+def badness(candidate: Candidate, total_pages: int) -> int:
+    """Return Linux's score in a machine of `total_pages` pages of memory and swap; the highest dies."""
+    return candidate.pages + candidate.oom_score_adj * (total_pages // 1000)
+
+
+def largest(candidate: Candidate, _total_pages: int) -> int:
+    """Whoever has most in memory."""
+    return candidate.resident
+
+
+def youngest(candidate: Candidate, _total_pages: int) -> int:
+    """Whoever came last: it has done least."""
+    return candidate.pid
+
+
+KILLERS: Final = MappingProxyType[str, Score]({"badness": badness, "largest": largest, "youngest": youngest})
+
+
+def oom_score(candidate: Candidate, total_pages: int) -> int:
+    """Return what /proc/PID/oom_score shows: 0 (never) to 2000 or so."""
+    if candidate.oom_score_adj == NEVER:
+        return 0
+    return max(0, (1000 + badness(candidate, total_pages) * 1000 // total_pages) * 2 // 3)
+
+
+def choose(candidates: list[Candidate], total_pages: int, score: Score) -> Candidate | None:
+    """Return the one with the highest score, of equals the one that has been there longest."""
+    able = [c for c in candidates if c.oom_score_adj != NEVER]
+    return max(able, key=lambda c: (score(c, total_pages), -c.pid), default=None)
+
+
+def candidate(memory: Memory, space: Space) -> Candidate:
+    """Return what `space` has."""
+    swapped = sum(key not in memory.pager.pages for key in space.anon.values())
+    tables = -(-space.table.table_bytes // memory.page_bytes)
+    return Candidate(space.pid, space.rss, swapped, tables, space.oom_score_adj)
+
+
+def kill(memory: Memory, within: Space, reason: str) -> Space | None:
+    """Kill whom the policy names, for want of memory of `within`'s pool; None if nobody may be killed."""
+    spaces = [s for s in memory.spaces.values() if within.pool is memory.common or s.pool is within.pool]
+    candidates = [candidate(memory, space) for space in spaces if not space.dead]
+    total = memory.pager.frames.frames + (memory.swap.size if memory.swap else 0)
+    if within.pool.limit is not None:
+        total = within.pool.limit + (memory.swap.size if memory.swap else 0)
+    victim = choose(candidates, total, memory.oom_score)
+    scores = [(c.pid, memory.oom_score(c, total)) for c in candidates if c.oom_score_adj != NEVER]
+    if victim is None:
+        return None
+    space = memory.spaces[victim.pid]
+    memory.emit(
+        ev.OomKill(memory.now, memory.cpu, victim.pid, reason, scores=sorted(scores), pages=victim.pages)
+    )
+    space.dead = True
+    mapping.clear(memory, space)
+    if space is not within:
+        memory.kill(space.pid, "killed for want of memory")
+    return space

@@ -1,0 +1,236 @@
+"""Memory under the kernel: how a process goes through references, and the system calls about memory.
+
+- References are work on the core. They are taken in stretches: as many as fit before the next alarm, the
+  end of the quantum or the machine's grain. The time of a stretch is a burst like any other; a task that is
+  preempted in it owes the rest.
+- After a stretch comes what it met: the process waits for a page, dies, or goes on.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from llmos.memory import mapping
+from llmos.memory.records import Death, Touching
+from llmos.process import signals
+from llmos.trace import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from llmos.memory.memory import Memory
+    from llmos.memory.records import Space, Wait
+    from llmos.memory.space import Region
+    from llmos.process import program
+    from llmos.process.cores import Core
+    from llmos.process.kernel import Kernel
+    from llmos.process.task import Process
+
+
+def attach(kernel: Kernel, memory: Memory) -> None:
+    """Put `memory` under `kernel`."""
+    kernel.memory = memory
+    memory.interrupt = kernel.cores.interrupt
+
+    def kill(pid: int, reason: str) -> None:
+        signals.deliver(kernel, kernel.processes[pid], "KILL", reason, max(0, memory.cpu))
+
+    memory.kill = kill
+
+
+def begin(kernel: Kernel, process: Process, call: program.Touch) -> Touching:
+    """Return the references that `call` makes."""
+    memory, space = _memory(kernel, process)
+    region = None
+    if call.region:
+        region = _region(kernel, process, call.region)
+    return Touching(_placed(memory, space, region, call.references()))
+
+
+def _placed(
+    memory: Memory, space: Space, region: Region | None, chunks: Iterator[Sequence[int]]
+) -> Iterator[Sequence[int]]:
+    """Turn references into `region` into references into the space; the heap grows to what is touched."""
+    for chunk in chunks:
+        if region is None:
+            yield chunk
+            continue
+        if region is space.regions.heap and chunk:
+            pages = (max(chunk) >> 1) + 1
+            if pages > region.pages:
+                mapping.brk(memory, space, pages)
+        base = region.start << 1
+        yield [reference + base for reference in chunk]
+
+
+def go_on(kernel: Kernel, core: Core, process: Process, touching: Touching) -> bool:
+    """Take the core's task further through its references; return whether it is done with them."""
+    if process.remaining:
+        if core.quantum_left is not None and core.quantum_left <= 0:
+            kernel.cores.timer(core)
+        else:
+            kernel.cores.resume(core)
+        return False
+    then, touching.then = touching.then, None
+    if isinstance(then, Death):
+        process.doomed = then.reason
+        kernel.emit(ev.Signal(kernel.sim.now, core.cpu, process.pid, then.reason, signal=then.signal))
+        kernel.fetch(process, None)
+        return True
+    if then is not None:
+        _wait(kernel, core, process, then)
+        return False
+    if touching.done:
+        kernel.fetch(process, None)
+        return True
+    if core.quantum_left is not None and core.quantum_left <= 0:
+        kernel.cores.timer(core)
+        return False
+    memory, space = _memory(kernel, process)
+    budget = min(memory.grain_ns, kernel.sim.peek() - kernel.sim.now)
+    if core.quantum_left is not None:
+        budget = min(budget, core.quantum_left)
+    spent = memory.run(core.cpu, space, touching, int(max(1, budget)))
+    process.remaining = process.burst = spent
+    if not spent:
+        return True
+    kernel.cores.resume(core)
+    return False
+
+
+def _wait(kernel: Kernel, core: Core, process: Process, wait: Wait) -> None:
+    """Let the process wait for its page. No signal can take a request back from the device."""
+    memory, _ = _memory(kernel, process)
+    device = wait.transfers[0].device if wait.transfers else "page"
+    kernel.block(core, process, device, wait.reason, unblock=None)
+
+    def done() -> None:
+        kernel.cores.irq(max(0, process.cpu), "io", kernel.costs.io_interrupt_ns, "the page is there", woken)
+
+    woken = partial(kernel.wake, process, "the page is there")
+    memory.begin(wait, process.pid, done)
+
+
+# --- system calls ---------------------------------------------------------------------------------------
+
+
+def mmap(kernel: Kernel, core: Core, process: Process, call: program.Mmap) -> bool:
+    """Map a file, or anonymous memory."""
+    memory, space = _memory(kernel, process)
+    file = None
+    if call.file:
+        file = memory.files.get(call.file)
+        if file is None:
+            known = ", ".join(memory.files) or "none"
+            raise kernel.bad_program(process, f"there is no file {call.file!r:.40}; there are: {known}")
+    size = call.bytes if call.bytes is not None or file is None else file.pages * memory.page_bytes
+    pages = _pages(memory, size or 0)
+    start = mapping.mmap(
+        memory, space, call.name, pages, file=file, offset=_pages(memory, call.offset), shared=call.shared,
+        readable="r" in call.protection, writable="w" in call.protection,
+    )  # fmt: skip
+    return _answer(kernel, core, process, "mmap", call.name, start, pages, start)
+
+
+def munmap(kernel: Kernel, core: Core, process: Process, call: program.Munmap) -> bool:
+    """Unmap a region."""
+    memory, space = _memory(kernel, process)
+    region = _region(kernel, process, call.name)
+    start, pages = region.start, region.pages
+    result = mapping.munmap(memory, space, start, pages)
+    return _answer(kernel, core, process, "munmap", call.name, start, pages, result)
+
+
+def mprotect(kernel: Kernel, core: Core, process: Process, call: program.Mprotect) -> bool:
+    """Set the protection of a region."""
+    memory, space = _memory(kernel, process)
+    region = _region(kernel, process, call.name)
+    result = mapping.mprotect(
+        memory, space, region.start, region.pages, readable="r" in call.protection,
+        writable="w" in call.protection,
+    )  # fmt: skip
+    return _answer(kernel, core, process, "mprotect", call.name, region.start, region.pages, result)
+
+
+def brk(kernel: Kernel, core: Core, process: Process, call: program.Brk) -> bool:
+    """Set the size of the heap."""
+    memory, space = _memory(kernel, process)
+    result = mapping.brk(memory, space, _pages(memory, call.bytes))
+    heap = space.regions.heap
+    return _answer(kernel, core, process, "brk", "heap", heap.start, heap.pages, result)
+
+
+def mlock(kernel: Kernel, core: Core, process: Process, call: program.Mlock) -> bool:
+    """Keep the pages of a region in memory, or let them go again."""
+    memory, space = _memory(kernel, process)
+    region = _region(kernel, process, call.name)
+    result = mapping.mlock(memory, space, region.start, region.pages, lock=call.lock)
+    what = "mlock" if call.lock else "munlock"
+    return _answer(kernel, core, process, what, call.name, region.start, region.pages, result)
+
+
+# --- families -------------------------------------------------------------------------------------------
+
+
+def born(kernel: Kernel, process: Process) -> None:
+    """Give a process its memory: that of its parent, or a fresh one."""
+    memory = kernel.memory
+    if memory is None:
+        return
+    parent = process.parent
+    if parent is not None and parent.space is not None:
+        process.space = mapping.fork(memory, parent.space, process.pid, process.name)
+        _tell(kernel, max(0, parent.cpu), process.space, "fork", "", 0, process.space.rss)
+    else:
+        process.space = mapping.create(memory, process.pid, process.name, process.group)
+
+
+def gone(kernel: Kernel, core: Core, process: Process) -> None:
+    """Take the memory of a process that has ended."""
+    if kernel.memory is not None and process.space is not None:
+        mapping.release(kernel.memory, process.space)
+        _tell(kernel, core.cpu, process.space, "exit", "", 0, 0)
+
+
+def renewed(kernel: Kernel, core: Core, process: Process) -> None:
+    """Give a process that has become another program an empty memory."""
+    if kernel.memory is not None and process.space is not None:
+        mapping.renew(kernel.memory, process.space)
+        _tell(kernel, core.cpu, process.space, "exec", "", 0, 0)
+
+
+def _answer(
+    kernel: Kernel, core: Core, process: Process, call: str, name: str, page: int, pages: int, result: int
+) -> bool:
+    """Log what a call has changed, and return its result to the program."""
+    memory, space = _memory(kernel, process)
+    if result >= 0:
+        _tell(kernel, core.cpu, space, call, name, page, pages)
+    kernel.fetch(process, result if result <= 0 else result * memory.page_bytes)
+    return True
+
+
+def _tell(kernel: Kernel, cpu: int, space: Space, call: str, name: str, page: int, pages: int) -> None:
+    kernel.emit(
+        ev.Region(kernel.sim.now, cpu, space.pid, call=call, name=name, page=page, pages=pages, rss=space.rss)
+    )
+
+
+def _memory(kernel: Kernel, process: Process) -> tuple[Memory, Space]:
+    if kernel.memory is None or process.space is None:
+        raise kernel.bad_program(process, "it uses memory; give the machine some: [memory] with size")
+    return kernel.memory, process.space
+
+
+def _region(kernel: Kernel, process: Process, name: str) -> Region:
+    _, space = _memory(kernel, process)
+    region = space.regions.named(name)
+    if region is None:
+        known = ", ".join(dict.fromkeys(region.name for region in space.regions))
+        raise kernel.bad_program(process, f"it has no memory called {name!r:.40}; it has: {known}")
+    return region
+
+
+def _pages(memory: Memory, size_bytes: int) -> int:
+    return -(-size_bytes // memory.page_bytes)
