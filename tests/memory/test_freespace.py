@@ -155,12 +155,10 @@ def test_an_answer_says_why():
     first, _, third = (heap.allocate(20) for _ in range(3))
     heap.free(first.address)
     assert heap.free(third.address).reason == "put in its place"
-    assert (
-        heap.allocate(12).reason
-        == "1000+20 is the smallest that is large enough of 2 that would do: 20 bytes"
-    )
+    assert heap.allocate(12).reason == "1000+20 is the smallest that is large enough, of 2"
     assert heap.allocate(25).reason == "25 bytes are wanted; 28 are free, but the largest piece has 20"
     assert heap.allocate(99).reason == "99 bytes are wanted, and only 28 are free"
+    assert FreeList(5).allocate(5).reason == "0+5 is the first that is large enough, and used up"
     assert heap.fragmentation() == pytest.approx(8 / 28)
     back = heap.free(1000)
     assert (back.chunk, back.joined) == (Chunk(1000, 12), Chunk(1000, 20))

@@ -223,11 +223,11 @@ class FreeList:
         return 1 - self.largest / self.free_bytes if self.free_chunks else 0.0
 
     def _why(self, found: Chunk, searched: Sequence[Chunk], needed: int) -> str:
-        size = f"{found.size} bytes, all used" if found.size == needed else f"{found.size} bytes"
+        said = f"{found} is {FITS[self.fit]}"
         fitting = sum(chunk.size >= needed for chunk in searched)
-        if self.fit in ("first", "next"):
-            return f"{found} is {FITS[self.fit]}: {size}"
-        return f"{found} is {FITS[self.fit]} of {fitting} that would do: {size}"
+        if self.fit in ("best", "worst") and fitting > 1:
+            said += f", of {fitting}"
+        return said + (", and used up" if found.size == needed else "")
 
     def _none_fits(self, needed: int) -> str:
         free = self.free_bytes
