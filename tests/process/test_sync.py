@@ -469,4 +469,4 @@ def test_mutant_lost_wake_up(monkeypatch):
     monkeypatch.setattr(syscalls, "EFFECTS", {**syscalls.EFFECTS, Up: forgetful})
     ran = execute(cores(FCFS, task("W", Down("s")), task("P", 5, Up("s")), shared=[semaphore("s")]))
     assert not ran.outcome.ok
-    assert "W (down)" in ran.outcome.reason
+    assert "W (down s)" in ran.outcome.reason

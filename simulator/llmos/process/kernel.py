@@ -15,9 +15,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from llmos.errors import PolicyError
-from llmos.memory.records import Touching
-from llmos.process import hotplug, periodic, signals, sync, syscalls, touching
-from llmos.process.program import Compute, EndJob, Exit, Touch, Work
+from llmos.process import deadlock, hotplug, periodic, signals, sync, syscalls
+from llmos.process.program import Compute, EndJob, Exit, Work
 from llmos.sched.base import Why
 from llmos.trace import events as ev
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from llmos.costs.model import CostModel
     from llmos.engine.simulation import Simulation
-    from llmos.memory.memory import Memory
     from llmos.process.balance import Balance
     from llmos.process.cores import Core, Cores
     from llmos.process.dispatcher import Dispatcher
@@ -66,12 +64,11 @@ class Kernel:
         self.devices = devices
         self.shared = shared
         """Mutexes, semaphores, conditions, pipes and mailboxes, by name."""
+        self.owned = [s for s in shared.values() if isinstance(s, sync.Semaphore) and s.owned]
         self.cost_model = cost_model
         self.next_pid = next_pid
         self.most_in_group = most_in_group
         """How many processes a cgroup may have, where that is limited."""
-        self.memory: Memory | None = None
-        """The machine's memory, if it is modelled."""
         self.processes: dict[int, Process] = {}
         self.unfinished = 0
         self.in_group: Counter[str] = Counter()
@@ -116,7 +113,6 @@ class Kernel:
             )
         )
         periodic.begin(self, process)
-        touching.born(self, process)
         self.fetch(process, None)
         self.balance.place(process)
         if process.period and (self.costs.release_ns or self.rules.whole_entries):
@@ -173,7 +169,6 @@ class Kernel:
     def exit(self, core: Core, process: Process, reason: str) -> None:
         """Let `process` terminate; its parent hears of it, its children are nobody's."""
         sync.give_all_back(self, process)
-        touching.gone(self, core, process)
         periodic.end(self, process)
         process.gone = True
         if core.cache:
@@ -215,19 +210,13 @@ class Kernel:
 
     def fetch(self, process: Process, result: object) -> None:
         """Advance the program to its next call; the value of the last one is `result`."""
-        if isinstance(process.call, Touching) and not (process.call.done or process.doomed):
-            return  # it goes on where it waited for a page
         call = Exit() if process.doomed else self._next_call(process, result)
         if isinstance(call, Work):
             if self.cost_model is None:
                 raise self.bad_program(process, "it needs a cost profile; set `profile` in the scenario")
             call = Compute(self.cost_model.predict(call.op).ns * call.count)
-        if isinstance(call, Touch):
-            call = touching.begin(self, process, call)
         process.call = call
         process.remaining = process.burst = call.ns if isinstance(call, Compute) else 0
-        if isinstance(call, Touching):
-            process.remaining, call.owed_ns = call.owed_ns, 0
 
     def _next_call(self, process: Process, result: object) -> Call:
         try:
@@ -243,8 +232,6 @@ class Kernel:
         process.program = below.program
         if below.call is None:
             return self._next_call(process, -1)
-        if isinstance(below.call, Touching):
-            below.call.owed_ns = below.remaining
         if isinstance(below.call, Compute):
             return Compute(below.remaining)
         return below.call
@@ -261,10 +248,6 @@ class Kernel:
                         self.cores.resume(core)
                     return
                 self.fetch(process, None)
-                continue
-            if isinstance(call, Touching):
-                if not touching.go_on(self, core, process, call):
-                    return
                 continue
             name = type(call).__name__.lower()
             cost = self.costs.syscall_ns
@@ -304,20 +287,24 @@ class Kernel:
     def blocked(self, most: int = 5) -> list[str]:
         """Name tasks that wait for ever, and for what; at most `most` of them."""
         waiting = (p for p in self.processes.values() if p.blocked or hotplug.is_stranded(self, p))
-        return [f"{process.name} ({_wants(process)})" for process in islice(waiting, most)]
+        return [f"{process.name} ({self._wants(process)})" for process in islice(waiting, most)]
+
+    def _wants(self, process: Process) -> str:
+        """Say what a process waits for, and who has it."""
+        if process.stopped:
+            return "stopped"
+        if not process.blocked:
+            return "all its cores are offline"
+        call, mutex = process.call, process.waits_on
+        if mutex is not None and mutex.owner is not None:
+            return f"waits for {mutex.name}, which {mutex.owner.name} has"
+        semaphore = deadlock.taken_from(self, process)
+        if semaphore is not None and semaphore.holders:
+            names = " and ".join(holder.name for holder in semaphore.holders)
+            return f"waits for {semaphore.name}, taken by {names}"
+        what = (getattr(call, kind, "") for kind in ("semaphore", "condition", "pipe", "mailbox"))
+        return f"{type(call).__name__.lower()} {next(filter(None, what), '')}".rstrip()
 
     def bad_program(self, process: Process, message: str) -> PolicyError:
         """Return the error that blames the program of `process`."""
         return PolicyError(f"task {process.name}: {message}", time_ns=self.sim.now)
-
-
-def _wants(process: Process) -> str:
-    """Say what a blocked process waits for."""
-    if process.stopped:
-        return "stopped"
-    if not process.blocked:
-        return "all its cores are offline"
-    mutex = process.waits_on
-    if mutex is not None and mutex.owner is not None:
-        return f"waits for {mutex.name}, which {mutex.owner.name} has"
-    return type(process.call).__name__.lower()

@@ -2,18 +2,19 @@
 
 - A mutex may lend its holder the priority of whoever waits for it (`inherit`), or a fixed one
   (`ceiling`); else a priority inversion is possible.
-- A task that blocks on a mutex closes a deadlock if the wait-for graph leads back to it. That is an
-  event, which names the cycle; the tasks stay blocked.
+- Who takes from a semaphore holds that until it adds one. An `owned` one is added to by its holders
+  alone, like a mutex for several.
+- A task that blocks may close a deadlock. That is an event, which names the circle; the tasks stay blocked.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmos.process import program
+from llmos.process import deadlock, program
 from llmos.process.shared import Shared, find, leaver, log, wait
-from llmos.trace import events as ev
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +53,17 @@ class Semaphore(Shared):
     """A counter that never falls below 0: who would make it do so waits."""
 
     value: int = 0
+    owned: bool = False
+    """Whether only those add to it who have taken from it."""
+    held: Counter[Process] = field(default_factory=Counter)
+    """What tasks have taken and not added again."""
+    signals: bool = False
+    """Whether somebody has added what he had not taken: then it has no holders."""
+
+    @property
+    def holders(self) -> list[Process]:
+        """Who has taken from it and not added again, as far as that can be said."""
+        return [] if self.signals else [task for task in self.held if not task.gone]
 
     @property
     def level(self) -> int:
@@ -91,9 +103,13 @@ def unlock(kernel: Kernel, core: Core, process: Process, call: program.Unlock) -
 
 
 def give_all_back(kernel: Kernel, process: Process) -> None:
-    """Let go of every mutex that `process` still holds."""
+    """Let go of every mutex, and what is owned of semaphores, that `process` still holds."""
+    core = kernel.core_of(process)
     for mutex in list(process.holds):
-        _give_back(kernel, kernel.core_of(process), process, mutex)
+        _give_back(kernel, core, process, mutex)
+    for semaphore in kernel.owned:
+        for _ in range(semaphore.held[process]):
+            _add_one(kernel, core, process, semaphore)
 
 
 def set_own_priority(kernel: Kernel, process: Process, priority: int) -> None:
@@ -106,25 +122,7 @@ def _queue_up(kernel: Kernel, core: Core, process: Process, mutex: Mutex) -> Non
     process.waits_on = mutex
     if mutex.owner is not None:
         lend(kernel, None, mutex.owner)
-    cycle = _cycle(process)
-    if cycle:
-        locks = [task.waits_on.name for task in cycle if task.waits_on]
-        circle = ", ".join(f"{task.name} waits for {name}" for task, name in zip(cycle, locks, strict=True))
-        kernel.emit(ev.Deadlock(kernel.sim.now, core.cpu, process.pid, circle,
-                                cycle=[task.pid for task in cycle], locks=locks))  # fmt: skip
-
-
-def _cycle(process: Process) -> list[Process]:
-    """Return the tasks of the wait-for cycle through `process`, beginning with it; empty if there is none."""
-    path, task = [process], process
-    while task.waits_on and task.waits_on.owner:
-        task = task.waits_on.owner
-        if task is process:
-            return path
-        if task in path:
-            return []  # somebody else's
-        path.append(task)
-    return []
+    deadlock.look_for_it(kernel, core, process)
 
 
 def _own(kernel: Kernel, core: Core | None, process: Process, mutex: Mutex) -> None:
@@ -193,8 +191,11 @@ def down(kernel: Kernel, core: Core, process: Process, call: program.Down) -> bo
     semaphore = find(kernel, process, call.semaphore, Semaphore)
     if semaphore.value == 0:
         wait(kernel, core, process, semaphore)
+        if semaphore.owned:
+            deadlock.look_for_it(kernel, core, process)
         return False
     semaphore.value -= 1
+    semaphore.held[process] += 1
     log(kernel, core, process, semaphore, "takes one")
     kernel.fetch(process, None)
     return True
@@ -203,15 +204,29 @@ def down(kernel: Kernel, core: Core, process: Process, call: program.Down) -> bo
 def up(kernel: Kernel, core: Core, process: Process, call: program.Up) -> bool:
     """Add one, or give it to the first who waits."""
     semaphore = find(kernel, process, call.semaphore, Semaphore)
+    if semaphore.owned and not semaphore.held[process]:
+        message = f"it adds one to {semaphore.name}, of which it holds none; only its holders can"
+        raise kernel.bad_program(process, message)
+    _add_one(kernel, core, process, semaphore)
+    kernel.fetch(process, None)
+    return core.task is process
+
+
+def _add_one(kernel: Kernel, core: Core | None, process: Process, semaphore: Semaphore) -> None:
+    if semaphore.held[process]:
+        semaphore.held[process] -= 1
+        if not semaphore.held[process]:
+            del semaphore.held[process]
+    else:
+        semaphore.signals = True
     heir = semaphore.first()
     if heir is not None:
+        semaphore.held[heir] += 1
         log(kernel, core, process, semaphore, f"gives one to {heir.name}")
         kernel.wake(heir, f"{process.name} has added one to {semaphore.name}")
     else:
         semaphore.value += 1
         log(kernel, core, process, semaphore, "adds one")
-    kernel.fetch(process, None)
-    return core.task is process
 
 
 def wait_for(kernel: Kernel, core: Core, process: Process, call: program.WaitFor) -> bool:

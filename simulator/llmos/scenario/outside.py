@@ -23,7 +23,7 @@ def shared(model: ScenarioModel) -> list[SharedSpec]:
             SharedSpec(name=m.name, kind="mutex", size=m.ceiling or 0, protocol=m.protocol)
             for m in model.mutex
         ),
-        *(SharedSpec(name=s.name, kind="semaphore", size=s.value) for s in model.semaphore),
+        *(SharedSpec(name=s.name, kind="semaphore", size=s.value, owned=s.owned) for s in model.semaphore),
         *(SharedSpec(name=c.name, kind="condition") for c in model.condition),
         *(SharedSpec(name=p.name, kind="pipe", size=p.capacity) for p in model.pipe),
         *(SharedSpec(name=m.name, kind="mailbox", size=m.capacity) for m in model.mailbox),

@@ -39,6 +39,9 @@ class Semaphore(Model):
 
     name: Name = Field(description="What programs call it.")
     value: int = Field(default=0, ge=0, le=10**9, description="What it begins with.")
+    owned: bool = Field(
+        default=False, description="Whether only who has taken from it adds to it, as with a lock."
+    )
 
 
 class Condition(Model):
