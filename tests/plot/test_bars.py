@@ -185,3 +185,14 @@ def test_what_is_written_is_written_as_it_is():
     assert not any(each.get_parse_math() for each in texts(figure))
     for expected in ("a$b$", "c_d^2", "tab here", "Is $x < y$?"):
         assert expected in text
+
+
+def test_what_the_scenario_asks_for_is_drawn_unless_somebody_asks_for_more():
+    """Dhall's tasks miss deadlines; their response times are all but the same."""
+    values = {"cpu.response_mean_ns": [1 * MS], "cpu.deadline_misses": [4.0]}
+    asked = Comparison("s", "q", "p", [0], [Column("edf", values)], asked=["cpu.deadline_misses"])
+    assert [ax.get_label() for ax in comparison(asked).axes if ax.get_label() in values] == [
+        "cpu.deadline_misses"
+    ]
+    other = comparison(asked, ["cpu.response_mean_ns"])
+    assert [ax.get_label() for ax in other.axes if ax.get_label() in values] == ["cpu.response_mean_ns"]

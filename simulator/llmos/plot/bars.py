@@ -52,14 +52,16 @@ class _Panel:
 
 
 def comparison(comparison: Comparison, metrics: Sequence[str] | None = None) -> Figure:
-    """Return bars for `metrics` ("cpu.response_mean_ns"), or for three of each world that ran.
+    """Return bars for `metrics` ("cpu.response_mean_ns").
+
+    Left out: for those that the scenario asks for, or else for three of each world that ran.
 
     Raises LlmosError when there is no such metric; the message names those that there are.
     """
     there = {name: None for column in comparison.columns for name in column.values}
     if not there:
         return _nothing(comparison, "no scheduler has a result to compare.")
-    chosen = _chosen(there, metrics)
+    chosen = _chosen(there, comparison.asked if metrics is None else metrics)
     if not chosen:
         return _nothing(
             comparison, f"there are results, but none of the usual ones. Ask for {', '.join(there)}."
@@ -78,8 +80,8 @@ def _nothing(comparison: Comparison, why: str) -> Figure:
     return nothing(comparison.question, _caption(comparison), f"Nothing to show: {why}")
 
 
-def _chosen(there: dict[str, None], metrics: Sequence[str] | None) -> list[str]:
-    if metrics is None:
+def _chosen(there: dict[str, None], metrics: Sequence[str]) -> list[str]:
+    if not metrics:
         return [name for names in DEFAULT.values() for name in names if name in there]
     for name in metrics:
         if name not in there and not is_metric(name):

@@ -30,7 +30,9 @@ ENOUGH = 25.0
 APART = 8.0
 """Between the dots that stand for a curve, in pixels."""
 MOST_SPOTS = 60
-"""Along a curve, each tried in nine ways."""
+"""Along a curve."""
+STOREYS = 6
+"""Above a curve, and below it: so many names find places where as many curves are one."""
 
 
 def name_lines(ax: Axes, lines: Sequence[Line2D]) -> None:
@@ -108,7 +110,8 @@ def _spots(ax: Axes, path: Points, size: tuple[float, float], dot: float) -> Box
     spots = []
     for x, y in path[:: max(1, len(path) // MOST_SPOTS)]:
         for left in (x + GAP * dot, x - GAP * dot - width, x - width / 2):
-            for low in (y - height / 2, y + GAP * dot, y - height - GAP * dot):
+            lows = [y + GAP * dot + i * height for i in range(STOREYS)]
+            for low in (y - height / 2, *lows, *(y - (low - y) - height for low in lows)):
                 # A name that would stick out moves in.
                 left_in = min(max(left, frame.x0 + 2 * dot), frame.x1 - width)
                 low_in = min(max(low, frame.y0 + 2 * dot), frame.y1 - height)
