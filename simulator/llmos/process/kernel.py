@@ -15,8 +15,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from llmos.errors import PolicyError
-from llmos.process import deadlock, hotplug, periodic, signals, sync, syscalls
-from llmos.process.program import Compute, EndJob, Exit, Work
+from llmos.memory.records import Touching
+from llmos.process import deadlock, hotplug, periodic, signals, sync, syscalls, touching
+from llmos.process.program import Compute, EndJob, Exit, Touch, Work
 from llmos.sched.base import Why
 from llmos.trace import events as ev
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from llmos.costs.model import CostModel
     from llmos.engine.simulation import Simulation
+    from llmos.memory.memory import Memory
     from llmos.process.balance import Balance
     from llmos.process.cores import Core, Cores
     from llmos.process.dispatcher import Dispatcher
@@ -69,6 +71,8 @@ class Kernel:
         self.next_pid = next_pid
         self.most_in_group = most_in_group
         """How many processes a cgroup may have, where that is limited."""
+        self.memory: Memory | None = None
+        """The machine's memory, if it is modelled."""
         self.processes: dict[int, Process] = {}
         self.unfinished = 0
         self.in_group: Counter[str] = Counter()
@@ -113,6 +117,7 @@ class Kernel:
             )
         )
         periodic.begin(self, process)
+        touching.born(self, process)
         self.fetch(process, None)
         self.balance.place(process)
         if process.period and (self.costs.release_ns or self.rules.whole_entries):
@@ -169,6 +174,7 @@ class Kernel:
     def exit(self, core: Core, process: Process, reason: str) -> None:
         """Let `process` terminate; its parent hears of it, its children are nobody's."""
         sync.give_all_back(self, process)
+        touching.gone(self, core, process)
         periodic.end(self, process)
         process.gone = True
         if core.cache:
@@ -210,13 +216,19 @@ class Kernel:
 
     def fetch(self, process: Process, result: object) -> None:
         """Advance the program to its next call; the value of the last one is `result`."""
+        if isinstance(process.call, Touching) and not (process.call.done or process.doomed):
+            return  # it goes on where it waited for a page
         call = Exit() if process.doomed else self._next_call(process, result)
         if isinstance(call, Work):
             if self.cost_model is None:
                 raise self.bad_program(process, "it needs a cost profile; set `profile` in the scenario")
             call = Compute(self.cost_model.predict(call.op).ns * call.count)
+        if isinstance(call, Touch):
+            call = touching.begin(self, process, call)
         process.call = call
         process.remaining = process.burst = call.ns if isinstance(call, Compute) else 0
+        if isinstance(call, Touching):
+            process.remaining, call.owed_ns = call.owed_ns, 0
 
     def _next_call(self, process: Process, result: object) -> Call:
         try:
@@ -232,6 +244,8 @@ class Kernel:
         process.program = below.program
         if below.call is None:
             return self._next_call(process, -1)
+        if isinstance(below.call, Touching):
+            below.call.owed_ns = below.remaining
         if isinstance(below.call, Compute):
             return Compute(below.remaining)
         return below.call
@@ -248,6 +262,10 @@ class Kernel:
                         self.cores.resume(core)
                     return
                 self.fetch(process, None)
+                continue
+            if isinstance(call, Touching):
+                if not touching.go_on(self, core, process, call):
+                    return
                 continue
             name = type(call).__name__.lower()
             cost = self.costs.syscall_ns

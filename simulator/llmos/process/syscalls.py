@@ -11,7 +11,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from llmos.process import channels, deadlock, periodic, program, signals, sync
+from llmos.process import channels, deadlock, periodic, program, signals, sync, touching
 from llmos.process.program import Exit
 from llmos.process.task import Process
 from llmos.trace import events as ev
@@ -206,6 +206,11 @@ EFFECTS: Final = MappingProxyType[type, Effect](
         program.Kill: signals.kill,
         program.Handle: signals.handle,
         program.Pause: signals.pause,
+        program.Mmap: touching.mmap,
+        program.Munmap: touching.munmap,
+        program.Mprotect: touching.mprotect,
+        program.Brk: touching.brk,
+        program.Mlock: touching.mlock,
         program.Lock: sync.lock,
         program.Unlock: sync.unlock,
         program.Down: sync.down,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -18,8 +18,14 @@ from llmos.engine.order import CONVENTIONS
 from llmos.engine.simulation import Simulation, Stop
 from llmos.engine.streams import stream
 from llmos.errors import LlmosError, PolicyError
+from llmos.memory.buddy import Buddy
+from llmos.memory.files import File
+from llmos.memory.memory import Memory
+from llmos.memory.oom import KILLERS
+from llmos.memory.pager import Pool
+from llmos.memory.swap import Swap
 from llmos.plugins import is_own
-from llmos.process import deadlock, hotplug, signals
+from llmos.process import deadlock, hotplug, signals, touching
 from llmos.process.balance import Balance
 from llmos.process.cache import Cache
 from llmos.process.cores import FULL, Core, Cores
@@ -33,6 +39,7 @@ from llmos.scenario.spec import (
     EngineSpec,
     Injection,
     MachineSpec,
+    MemorySpec,
     PolicySpec,
     RequestSpec,
     SharedSpec,
@@ -75,7 +82,7 @@ def run(
     machine = _Machine(spec, [state, *sinks])
 
     def pulse() -> None:
-        machine.log.flush()
+        machine.log.flush(machine.sim.now)
         if progress:
             progress(machine.sim.now)
 
@@ -111,7 +118,9 @@ class _Machine:
     def __init__(self, spec: MachineSpec, sinks: list[Sink]) -> None:
         self.spec = spec
         self.sim = Simulation()
-        self.log = Log(_header(spec), sinks, shows_queues=spec.shows_queues)
+        self.log = Log(
+            _header(spec), sinks, shows_queues=spec.shows_queues, shows_references=spec.shows_references
+        )
         self.order = CONVENTIONS[spec.convention]
         self.pids = count(1)
         self.kernel = self._build_kernel(spec.cpu) if spec.cpu else None
@@ -127,19 +136,53 @@ class _Machine:
     def _build_kernel(self, cpu: CpuSpec) -> Kernel:
         devices = {
             d.name: Device(
-                self.sim, self.log, self.order, name=d.name, service_ns=d.service_ns, servers=d.servers
+                self.sim,
+                self.log,
+                self.order,
+                name=d.name,
+                service_ns=d.service_ns,
+                servers=d.servers,
+                bytes_per_s=d.bytes_per_s,
             )
             for d in self.spec.devices
         }
         cores = Cores(self.sim, self.log, self._build_cores(cpu), self.order, cpu.costs, cpu.rules)
         lots = stream(self.spec.seed, "balance")
-        return Kernel(
+        kernel = Kernel(
             self.sim, self.log, cores, Balance(self.sim, self.log, cores, cpu.balancing, lots),
             devices=devices,
             shared={shared.name: shared.make() for shared in self.spec.shared},
             cost_model=self.spec.cost_model,
             next_pid=lambda: next(self.pids),
             most_in_group=self.spec.most_in_group,
+        )  # fmt: skip
+        if self.spec.memory:
+            touching.attach(kernel, self._build_memory(self.spec.memory, cpu.count, devices))
+        return kernel
+
+    def _build_memory(self, spec: MemorySpec, cores: int, devices: Mapping[str, Device]) -> Memory:
+        files = {
+            f.name: File(f.name, inode, -(-f.size_bytes // spec.page_bytes), f.device)
+            for inode, f in enumerate(spec.files, start=1)
+        }
+
+        def pool(name: str, limit: int | None) -> Pool:
+            return Pool(name, spec.replacement.make(spec.frames if limit is None else limit), limit)
+
+        return Memory(
+            self.sim, self.log,
+            frames=Buddy(spec.frames),
+            page_bytes=spec.page_bytes,
+            costs=spec.costs,
+            make_pool=pool,
+            make_table=spec.table,
+            tlbs=[spec.tlb() for _ in range(cores)],
+            swap=Swap(spec.swap_pages, spec.swap_device) if spec.swap_pages else None,
+            devices=devices,
+            files=files,
+            grain_ns=spec.grain_ns if cores == 1 else min(spec.grain_ns, 10_000),
+            page_cluster=spec.page_cluster,
+            oom_score=KILLERS[spec.oom],
         )  # fmt: skip
 
     def _build_cores(self, cpu: CpuSpec) -> list[Core]:
@@ -271,8 +314,9 @@ class _Machine:
         end = self.sim.now
         if reason.startswith("time limit"):
             end = self.spec.until_ns
+        self.log.flush(end)
         self.log.emit(ev.End(end, reason=reason, ok=ok))
-        self.log.flush()
+        self.log.flush(end)  # what was logged ahead of the end does not happen any more
 
 
 def _terms(spec: TaskSpec | RequestSpec) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 from llmos.costs.model import CostModel
 from llmos.engine.simulation import FOREVER
+from llmos.memory.records import Costs as MemoryCosts
+from llmos.memory.tlb import Tlb
+from llmos.memory.translation.base import PageTable
 from llmos.process.balance import Balancing
 from llmos.process.channels import Mailbox, Pipe
 from llmos.process.cores import Rules
@@ -87,6 +90,8 @@ class DeviceSpec:
     name: str
     service_ns: int
     servers: int = 1
+    bytes_per_s: int = 0
+    """How fast it transfers pages, beyond the service time; 0 = at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +176,36 @@ class Injection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileSpec:
+    """A file of so many bytes on the device called `device`."""
+
+    name: str
+    size_bytes: int
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorySpec:
+    """The memory: `frames` of `page_bytes` each, and how it is used.
+
+    `table` makes a page table for a process, `tlb` the TLB of a core. `swap_pages` lie on `swap_device`.
+    """
+
+    frames: int
+    replacement: ReplacementSpec
+    page_bytes: int = 4096
+    costs: MemoryCosts = field(default_factory=MemoryCosts)
+    table: Callable[[], PageTable]
+    tlb: Callable[[], Tlb]
+    swap_pages: int = 0
+    swap_device: str = ""
+    page_cluster: int = 0
+    oom: str = "badness"
+    grain_ns: int = 1_000_000
+    files: Sequence[FileSpec] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineSpec:
     """An LLM engine; `cost` is (base, per token, per token of context) in ns."""
 
@@ -192,6 +227,7 @@ class MachineSpec:
     profile: str = ""
     cpu: CpuSpec | None = None
     engine: EngineSpec | None = None
+    memory: MemorySpec | None = None
     devices: Sequence[DeviceSpec] = ()
     shared: Sequence[SharedSpec] = ()
     most_in_group: Mapping[str, int] = field(default_factory=dict)
@@ -199,6 +235,8 @@ class MachineSpec:
     injections: Sequence[Injection] = ()
     shows_queues: bool = False
     """Whether the log shows the ready queue after every decision."""
+    shows_references: bool = False
+    """Whether the log shows every reference to memory."""
     tasks: Sequence[TaskSpec] = ()
     requests: Sequence[RequestSpec] = ()
     until_ns: int = FOREVER

@@ -258,6 +258,83 @@ class Miss(Event, tag="miss"):
     deadline: int = 0
 
 
+# --- memory -------------------------------------------------------------------------------------------
+
+
+class Touched(Event, tag="touched", gc=True):
+    """A task has made `count` references to memory, `writes` of them writes; the last one ended at `t`.
+
+    `tlb` counts those that missed in all levels of the TLB, that hit in the first, in the second, ...; the
+    misses made `walked` references to page tables.
+    """
+
+    count: int = 0
+    writes: int = 0
+    tlb: list[int] = field(default_factory=list)
+    walked: int = 0
+
+
+class Reference(Event, tag="reference"):
+    """A task has referred to page number `page`; a `hit` was there and permitted, else see the fault."""
+
+    page: int = 0
+    write: bool = False
+    hit: bool = False
+    frame: int = -1
+
+
+class Fault(Event, tag="fault"):
+    """A reference to page number `page` trapped into the kernel, which works for `cost_ns` from now on.
+
+    `what` is "minor" (done at once), "major" (waits for a device), or the signal that the task dies of:
+    "segv", "bus". `pages` were mapped, into frames from `frame` on; then it has `rss` pages.
+    """
+
+    what: str = ""
+    page: int = 0
+    frame: int = -1
+    pages: int = 0
+    cost_ns: int = 0
+    rss: int = 0
+
+
+class Evict(Event, tag="evict", gc=True):
+    """A page has lost its frame to somebody else; `holders` (pid, page number) do not have it any more.
+
+    `page` is its key: a number if it is anonymous, (inode, index) if it is of a file. If it was `dirty`, it
+    is written to its device.
+    """
+
+    page: str = ""
+    frame: int = -1
+    pages: int = 1
+    dirty: bool = False
+    holders: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Region(Event, tag="region"):
+    """A task has changed what it may touch: `call` is "mmap", "munmap", "brk", "mprotect", "fork" ...
+
+    It is about `pages` pages from page number `page` on, called `name`; then it has `rss` pages.
+    """
+
+    call: str = ""
+    name: str = ""
+    page: int = 0
+    pages: int = 0
+    rss: int = 0
+
+
+class OomKill(Event, tag="oom_kill", gc=True):
+    """The task is killed as no page can go; `scores` (pid, score) are those of all candidates.
+
+    So `pages` pages of memory, swap and page tables are free.
+    """
+
+    pages: int = 0
+    scores: list[tuple[int, int]] = field(default_factory=list)
+
+
 # --- engines ------------------------------------------------------------------------------------------
 
 
