@@ -1,6 +1,7 @@
 """`llmos paging`: OSTEP's own answers through the command line, Belady's anomaly, writes, and bad input."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,16 @@ def test_an_exercise_is_posed_and_solved(tmp_path):
     assert document["solution"]["policies"] == runs(tmp_path, "-p", "fifo", "-f", "2", "1", "2", "3")
 
 
+def test_the_page_about_it_names_every_key(tmp_path, root):
+    page = (root / "docs" / "paging.md").read_text()
+    documented = {
+        key: re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.+?) \|", table, flags=re.MULTILINE)[1:]))
+        for key, table in re.findall(r"\| key of a (\w+) \|(.+?)\n\n", page + "\n\n", flags=re.DOTALL)
+    }
+    [run] = runs(tmp_path, "1")
+    assert documented == {"run": [*run], "step": [*run["steps"][0]]}
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -145,7 +156,7 @@ def test_an_exercise_is_posed_and_solved(tmp_path):
         (["--policy", "clock bit=2", "1"], 'did you mean "bits"'),
         (["--frames", "0", "1"], "write 3"),
         (["--frames", "8..1", "1"], "1..8"),
-        (["--frames", "1..9999", "1"], "at most 100"),
+        (["--frames", "1..999", "1"], "at most 100"),
         (["--solve", "1"], "--exercise"),
         (["--exercise", "--frames", "1..4"], "one number of frames"),
     ],

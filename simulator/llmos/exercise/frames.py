@@ -53,7 +53,7 @@ class Step:
     written_back: Sequence[Page]
     frames: Sequence[Page | None]
     shown: Structure
-    """What the policy keeps, afterwards."""
+    """What the policy keeps, afterwards; empty, as `frames`, if the step is not drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +132,16 @@ def written(references: Iterable[Reference]) -> str:
     return " ".join(map(str, references))
 
 
-def play(references: Sequence[Reference], policy: ReplacementSpec, frames: int) -> Course:
-    """Let `policy` decide over `frames` frames (at least 1).
+def play(
+    references: Sequence[Reference], policy: ReplacementSpec, frames: int, *, drawn: bool = True
+) -> Course:
+    """Let `policy` decide over `frames` frames (at least 1); `drawn` steps show these and what it keeps.
 
     Raises PolicyError if it breaks its contract, or fails.
     """
     made = policy.make(frames)
     try:
-        return Course(policy.name, frames, _steps(references, made, frames))
+        return Course(policy.name, frames, _steps(references, made, frames, drawn=drawn))
     except LlmosError:
         raise
     except Exception as error:
@@ -156,7 +158,9 @@ def _blamed(policy: type, error: Exception) -> PolicyError:
     return PolicyError(what, policy=policy.__name__, file=file, line=lines[-1] if lines else None)
 
 
-def _steps(references: Sequence[Reference], made: ReplacementPolicy, frames: int) -> list[Step]:
+def _steps(
+    references: Sequence[Reference], made: ReplacementPolicy, frames: int, *, drawn: bool
+) -> list[Step]:
     if made.offline:
         made.foresee([reference.page for reference in references])
     places = Places(frames, made)
@@ -177,9 +181,8 @@ def _steps(references: Sequence[Reference], made: ReplacementPolicy, frames: int
             dirty.add(page)
         victim: Any = done.victim
         at = inside.index(page)
-        steps.append(
-            Step(reference, done.hit, at, victim, done.reason, back, tuple(inside), dict(made.show()))
-        )
+        now, kept = (tuple(inside), dict(made.show())) if drawn else ((), {})
+        steps.append(Step(reference, done.hit, at, victim, done.reason, back, now, kept))
     return steps
 
 
@@ -229,7 +232,7 @@ def frame_columns(frames: int) -> list[str]:
 
 def _frames(step: Step) -> list[str]:
     cells = ["." if page is None else str(page) for page in step.frames]
-    return cells if len(cells) <= DRAWN else [" ".join(cells)]
+    return cells if len(cells) <= DRAWN else [" ".join(str(p) for p in step.frames if p is not None)]
 
 
 def _keys(keys: Sequence[tuple[Key, str]]) -> str:
@@ -290,9 +293,13 @@ def data(course: Course) -> dict[str, Any]:
                 "victim": step.victim,
                 "reason": step.reason,
                 "written_back": list(step.written_back),
-                "frames": list(step.frames),
-                "shown": {heading: [list(pair) for pair in keys] for heading, keys in step.shown.items()},
+                **(_drawn(step) if step.frames else {}),
             }
             for step in course.steps
         ],
     }
+
+
+def _drawn(step: Step) -> dict[str, Any]:
+    shown = {heading: [list(pair) for pair in keys] for heading, keys in step.shown.items()}
+    return {"frames": list(step.frames), "shown": shown}

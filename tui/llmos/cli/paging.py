@@ -17,7 +17,7 @@ from llmos.exercise.frames import Course, Reference
 from llmos.exercise.paging import Paging
 from llmos.scenario.policies import REPLACEMENT, names, replacement_spec
 
-MOST_FRAMES = 10_000
+MOST_FRAMES = 1000
 MOST_COUNTS = 100
 
 
@@ -32,7 +32,7 @@ class FrameCounts(click.ParamType[list[int]]):
             return value
         counts: set[int] = set()
         for part in str(value).split(","):
-            match = re.fullmatch(r"\s*(\d{1,5})(?:\.\.(\d{1,5}))?\s*", part)
+            match = re.fullmatch(r"\s*(\d{1,4})(?:\.\.(\d{1,4}))?\s*", part)
             low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
             if not 1 <= low <= high <= MOST_FRAMES:
                 self.fail(
@@ -86,7 +86,8 @@ def command(
     if not given:
         raise click.UsageError("there are no references: llmos paging --frames 3 7 0 1 2 0 3 0 4")
     specs = [replacement_spec(policy, seed=seed, place="frames") for policy in asked or ["lru"]]
-    courses = [drawn.play(given, spec, count) for count in frames or [3] for spec in specs]
+    runs = [(spec, count) for count in frames or [3] for spec in specs]
+    courses = [drawn.play(given, spec, count, drawn=len(runs) == 1) for spec, count in runs]
     if as_json:
         print_json(_document(given, courses))
     else:
@@ -138,8 +139,8 @@ def _show(references: Sequence[Reference], courses: Sequence[Course]) -> None:
         show_part(drawn.summary(courses))
         return
     show_part(drawn.by_frames(courses))
+    say()
     for anomaly in drawn.anomalies(courses):
-        say()
         say(str(anomaly), style="yellow")
 
 
