@@ -74,7 +74,7 @@ def test_effective_access_time_of_a_tlb(tlb_ns, memory_ns, hit_ratio, eat_ns):
 
 # --- shape --------------------------------------------------------------------------------------------
 
-references = st.lists(st.integers(0, 23), max_size=80)
+references = st.lists(st.integers(0, 23), max_size=50)
 
 
 @given(refs=references, sets=st.sampled_from([1, 3, 8]))
@@ -150,6 +150,22 @@ def test_reach_is_entries_times_page_size():
     tlb.fill(0, 0, Pte(0))
     tlb.fill(0, 512, Pte(512, level=1))
     assert tlb.covered_bytes() == 4096 + (2 << 20)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options", "says"),
+    [
+        ([Shape(), Shape(ways=4)], {}, "holds these pages already"),
+        ([Shape(serves="code"), Shape(serves="both")], {}, "holds these pages already"),
+        ([Shape(serves="both of them")], {}, '"data", "code" or "both"'),
+        ([Shape(ways=0)], {}, "1 or more"),
+        ([Shape(pages=(0, 4))], {}, "levels 0 to 3"),
+        ([Shape()], {"walk_cache": (4, 4, 4, 4)}, "3 kinds of pointers"),
+    ],
+)
+def test_a_shape_that_cannot_be_is_refused(shapes, options, says):
+    with pytest.raises(ValueError, match=says):
+        Tlb(shapes, **options)
 
 
 # --- huge pages, global pages, address spaces ---------------------------------------------------------
@@ -247,7 +263,7 @@ def test_invalidating_a_page_forgets_the_way_to_it():
 # --- it agrees with the page tables -------------------------------------------------------------------
 
 BITS = (2, 2, 2, 2)
-SPANS = (0, 2, 4, 6)
+SPANS = MultiLevel(BITS, 4).entry_spans
 SHAPES = [
     Shape(sets=2, ways=2, pages=(0, 1), serves="data"),
     Shape(ways=2, serves="code"),

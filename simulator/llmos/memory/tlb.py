@@ -33,6 +33,9 @@ TYPICAL: Final = (
 """64 + 32 entries and 1536 behind them, as in ChampSim's default."""
 
 
+SIDES: Final = {"data": ("data",), "code": ("code",), "both": ("data", "code")}
+"""What an array serves -> which references look into it."""
+
 NOTHING: Final[Mapping[int, Found]] = MappingProxyType({})
 
 
@@ -42,6 +45,8 @@ class Tlb:
     `policy` makes the policy of each set. `spans` are those of the tables: level of an entry -> bits of a
     VPN below it, for as many levels as there are. `walk_cache` is how many pointers to tables are
     remembered, beginning with those to a last table, which save most of a walk.
+
+    Raises ValueError if two arrays of a level hold the same pages, or if there are no such pages or tables.
 
     Source: OSTEP ch. 19; Intel SDM vol. 3, ch. 4.10 (PCIDs, global pages, paging-structure caches).
     Differs: what leaves the second level may stay in the first. Nobody guesses and fetches ahead.
@@ -57,6 +62,7 @@ class Tlb:
         offset_bits: int = 12,
         walk_cache: Sequence[int] = (),
     ) -> None:
+        _check(shapes, spans, walk_cache)
         make = policy or (lambda _: Lru())
         self.asids = asids
         self.spans = tuple(spans)
@@ -68,6 +74,14 @@ class Tlb:
         """What each level has, as data and as code: a view for each size of pages."""
         self._data, self._code = (self._levels[fetch][0][0].owners for fetch in (False, True))
         self._arrays = [Array(shape, make, _served(shape, levels[shape.level - 1])) for shape in shapes]
+        self._holds = {
+            fetch: [
+                [a for a in self._arrays if page in a.shape.pages and side in SIDES[a.shape.serves]]
+                for page in range(self._sizes[-1] + 1)
+            ]
+            for fetch, side in ((False, "data"), (True, "code"))
+        }
+        """Which arrays hold pages of each size, as data and as code."""
         self._walk_cache = [Array(Shape(ways=ways), make) for ways in walk_cache]
         self.hits = [0] * (self.levels + 1)
         """Level -> how many lookups it has answered; `hits[MISS]` are the misses."""
@@ -94,9 +108,12 @@ class Tlb:
 
         Where no array holds pages of its size, the part around `vpn` is remembered as a smaller page.
         """
-        level = max(size for size in (0, *self._sizes) if size <= entry.level)
+        level, pfn = entry.level, entry.pfn
+        if level:
+            inside = vpn & ((1 << self.spans[level]) - 1)
+            level = max(size for size in self._sizes if size <= level)
+            pfn += inside >> self.spans[level] << self.spans[level]
         span = self.spans[level]
-        pfn = entry.pfn + ((vpn & ((1 << self.spans[entry.level]) - 1)) >> span << span)
         cached = Cached(pfn, entry.writable, entry.executable, entry.user, level)
         self._put((EVERYBODY if entry.is_global else asid, vpn >> span, level), cached, self.levels, fetch)
 
@@ -204,10 +221,8 @@ class Tlb:
         return None
 
     def _put(self, key: Key, cached: Cached, deepest: int, fetch: bool) -> None:  # noqa: FBT001
-        side = "code" if fetch else "data"
-        for array in self._arrays:
-            shape = array.shape
-            if shape.level <= deepest and key[2] in shape.pages and shape.serves in {side, "both"}:
+        for array in self._holds[fetch][key[2]]:
+            if array.shape.level <= deepest:
                 array.put(key, cached)
 
     def _views(self, shapes: Sequence[Shape], level: int) -> Sequence[list[View]]:
@@ -233,6 +248,26 @@ class Tlb:
     def _drop(self, arrays: Iterable[Array], keys: Iterable[Key]) -> int:
         """Drop `keys` from all `arrays`; return how many of them were anywhere."""
         return len({key for array in arrays for key in keys if array.drop(key)})
+
+
+def _check(shapes: Sequence[Shape], spans: Sequence[int], walk_cache: Sequence[int]) -> None:
+    taken: set[tuple[int, int, str]] = set()
+    for shape in shapes:
+        sides = SIDES.get(shape.serves)
+        if sides is None:
+            raise ValueError(f'an array serves "data", "code" or "both", not "{shape.serves}"')
+        if min(shape.sets, shape.ways, shape.level) < 1:
+            raise ValueError(f"sets, ways and levels are 1 or more: {shape}")
+        if not all(0 <= page < len(spans) for page in shape.pages):
+            raise ValueError(f"there are pages of levels 0 to {len(spans) - 1}: {shape}")
+        holds = {(shape.level, page, side) for page in shape.pages for side in sides}
+        if holds & taken:
+            raise ValueError(f"another array of level {shape.level} holds these pages already: {shape}")
+        taken |= holds
+    if len(walk_cache) >= len(spans) and walk_cache:
+        raise ValueError(
+            f"{len(spans)} levels of tables have {len(spans) - 1} kinds of pointers between them"
+        )
 
 
 def _served(shape: Shape, views: Sequence[list[View]]) -> Sequence[list[View]]:

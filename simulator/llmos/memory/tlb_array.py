@@ -89,14 +89,19 @@ class Array:
 
     def put(self, key: Key, cached: Cached) -> None:
         """Enter `key`, in place of a victim if its set is full."""
-        places = self._set(key)
+        owner, number, level = key
+        places = self._sets[number % len(self._sets)]
         victim = places.refer(key).victim
         if victim is not None:
             self._forget(cast("Key", victim))
         self.entries[key] = cached
-        owner, number, level = key
+        found = (places.policy.accessed, key, self)
         for views in self._views:
-            views[level].owners.setdefault(owner, {})[number] = (places.policy.accessed, key, self)
+            owners = views[level].owners
+            if owner in owners:
+                owners[owner][number] = found
+            else:
+                owners[owner] = {number: found}
 
     def drop(self, key: Key) -> bool:
         """Take `key` out, if it is there."""

@@ -90,6 +90,8 @@ class MultiLevel(PageTable):
         self._prefix: Sequence[int] = below[:0:-1]
         """Depth -> `vpn >> this` names the table at that depth (0 is the root)."""
         self.spans = tuple(below[: min(MOST_HUGE + 1, len(bits))])
+        self.entry_spans = tuple(below[:-1])
+        """Level of an entry -> bits of a VPN below it, for all levels: what a TLB wants to know."""
         self._leaves: list[dict[int, Pte]] = [{} for _ in self.spans]
         self._pages = self._leaves[0]
         self._huge = list(zip(self.spans, self._leaves, strict=True))[1:]
