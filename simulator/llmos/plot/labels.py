@@ -31,7 +31,7 @@ APART = 8.0
 """Between the dots that stand for a curve, in pixels."""
 MOST_SPOTS = 60
 """Along a curve."""
-STOREYS = 6
+STOREYS = 9
 """Above a curve, and below it: so many names find places where as many curves are one."""
 
 
