@@ -107,6 +107,27 @@ def test_a_policy_of_ones_own_and_its_parameters(tmp_path):
     refused(failed, "mine.py:4", "it failed: ZeroDivisionError")
 
 
+def test_what_a_policy_shows_is_kept_as_it_was_then(tmp_path):
+    """A policy that shows its own list, which goes on changing, and one that shows no pairs."""
+    mine = (
+        "from llmos.replacement.fifo import Fifo\n"
+        "class Mine(Fifo):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.pairs = []\n"
+        "    def inserted(self, key, *, write=False):\n"
+        "        super().inserted(key)\n"
+        "        self.pairs.append((key, ''))\n"
+        "    def show(self):\n"
+        "        return {'': self.pairs}\n"
+    )
+    (tmp_path / "mine.py").write_text(mine)
+    [run] = runs(tmp_path, "--policy", "mine.py", "1", "2")
+    assert [step["shown"][""] for step in run["steps"]] == [[[1, ""]], [[1, ""], [2, ""]]]
+    (tmp_path / "mine.py").write_text(mine.replace("(key, '')", "key"))
+    refused(llmos(tmp_path, "paging", "--policy", "mine.py", "1", "2"), "Mine: ", "it failed: TypeError")
+
+
 def test_a_policy_with_parameters(tmp_path):
     """Two frames: 1 has two uses to spare where they are counted, so it is still there at the end."""
     refs = ["1", "1", "1", "2", "3", "4", "1"]

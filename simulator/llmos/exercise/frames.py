@@ -181,9 +181,14 @@ def _steps(
             dirty.add(page)
         victim: Any = done.victim
         at = inside.index(page)
-        now, kept = (tuple(inside), dict(made.show())) if drawn else ((), {})
+        now, kept = (tuple(inside), _copy(made.show())) if drawn else ((), {})
         steps.append(Step(reference, done.hit, at, victim, done.reason, back, now, kept))
     return steps
+
+
+def _copy(shown: Structure) -> Structure:
+    """What a policy shows, as it is now: it may go on using what it has returned."""
+    return {heading: [(key, figure) for key, figure in keys] for heading, keys in shown.items()}
 
 
 def anomalies(courses: Iterable[Course]) -> list[Anomaly]:

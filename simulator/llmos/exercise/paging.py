@@ -112,7 +112,7 @@ def references(seed: int, length: int, pages: int, *, writes: bool) -> list[Refe
 def exercise(problem: Problem) -> Exercise:
     """The exercise about `problem`."""
     labels = [spec.name for spec in problem.specs]
-    columns = ("", "page", "", *drawn.frame_columns(problem.frames), "victim")
+    columns = ("", "page", "hit or miss", *drawn.frame_columns(problem.frames), "victim")
     rows = [
         [str(i), str(reference), *[""] * (len(columns) - 2)]
         for i, reference in enumerate(problem.references, start=1)
