@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
@@ -115,7 +115,9 @@ class Tlb:
             pfn += inside >> self.spans[level] << self.spans[level]
         span = self.spans[level]
         cached = Cached(pfn, entry.writable, entry.executable, entry.user, level)
-        self._put((EVERYBODY if entry.is_global else asid, vpn >> span, level), cached, self.levels, fetch)
+        self._put(
+            (EVERYBODY if entry.is_global else asid, vpn >> span, level), cached, self.levels, fetch=fetch
+        )
 
     def walk(self, asid: int, vpn: int, accesses: int) -> int:
         """Count the references of a walk that would make `accesses`, and return how many it did make.
@@ -207,7 +209,7 @@ class Tlb:
         level = array.shape.level
         self.hits[level] += 1
         if level > 1:
-            self._put(key, array.entries[key], level - 1, fetch)
+            self._put(key, array.entries[key], level - 1, fetch=fetch)
         return level
 
     def _find(self, asid: int, vpn: int, *, fetch: bool) -> Found | None:
@@ -220,7 +222,7 @@ class Tlb:
                         return found
         return None
 
-    def _put(self, key: Key, cached: Cached, deepest: int, fetch: bool) -> None:  # noqa: FBT001
+    def _put(self, key: Key, cached: Cached, deepest: int, *, fetch: bool) -> None:
         for array in self._holds[fetch][key[2]]:
             if array.shape.level <= deepest:
                 array.put(key, cached)
@@ -245,7 +247,7 @@ class Tlb:
     def _names(self, arrays: Iterable[Array], goes: Callable[[Key], bool]) -> set[Key]:
         return {key for array in arrays for key in array.entries if goes(key)}
 
-    def _drop(self, arrays: Iterable[Array], keys: Iterable[Key]) -> int:
+    def _drop(self, arrays: Iterable[Array], keys: Collection[Key]) -> int:
         """Drop `keys` from all `arrays`; return how many of them were anywhere."""
         return len({key for array in arrays for key in keys if array.drop(key)})
 

@@ -79,6 +79,13 @@ class Inverted(PageTable):
                 if asid == self.asid:
                     yield vpn, entry
 
+    def accesses(self, vpn: int) -> int:
+        chain = self._chain(vpn)
+        for read, key in enumerate(chain, start=2):  # the anchor is the first
+            if key == (self.asid, vpn):
+                return read
+        return 1 + len(chain)
+
     def steps(self, vpn: int) -> Iterator[Step]:
         shared = self.shared
         base, bucket = shared.root << self.offset_bits, shared.bucket(self.asid, vpn)
