@@ -13,6 +13,7 @@ from llmos.plot.bars import comparison
 from llmos.plot.curves import cdf
 from llmos.plot.heatmap import heatmap
 from llmos.plot.load import load_curve
+from llmos.plot.misses import miss_ratio
 from llmos.plot.page import save
 from llmos.plot.queue import queue
 from llmos.plot.results import Results, read_results
@@ -26,6 +27,7 @@ __all__ = [
     "gantt",
     "heatmap",
     "load_curve",
+    "miss_ratio",
     "queue",
     "read_results",
     "save",

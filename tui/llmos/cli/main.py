@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "feasible": ("feasible", "Test beforehand whether periodic tasks meet their deadlines, and show how."),
     "check": ("check", "Check scenario files and logs without running anything."),
     "paging": ("paging", "Show page replacement step by step, as in an exam, or compare the policies."),
+    "mrc": ("mrc", "Draw how often a trace misses, under which policy and at which size."),
     "exercise": ("exercise", "Pose a small problem to solve by hand, or work its answer out."),
     "schema": ("schema", "Print the JSON Schema of scenario files, for editors."),
     "log": ("log", "Print or filter the events of a saved log."),
