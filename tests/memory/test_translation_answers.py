@@ -11,7 +11,7 @@ from llmos.memory.translation.descriptors import Descriptors
 from llmos.memory.translation.image import Image
 from llmos.memory.translation.inverted import Hashed, Inverted
 from llmos.memory.translation.linear import Linear
-from llmos.memory.translation.multilevel import X86_64_5, MultiLevel
+from llmos.memory.translation.multilevel import X86_64_5, MultiLevel, x86_word
 from llmos.memory.translation.segmentation import Segment, Segmentation
 
 ORACLES = Path(__file__).parents[1] / "oracles"
@@ -163,6 +163,31 @@ def test_x86_64_splits_48_bits_into_four_indices():
     assert walk.physical == 0x123489A
     assert walk.references == scheme.accesses(address >> 12) == 4
     assert scheme.table_bytes == 4 * 4096
+
+
+@pytest.mark.parametrize(
+    ("entry", "word"),
+    [
+        (None, 0),
+        (Pte(0x12345, accessed=True, dirty=True), 0x12345067),  # what Linux writes for a page of data
+        (Pte(0x12345, writable=False, accessed=True), 0x12345025),
+        (Pte(0x200, level=1, is_global=True, user=False, accessed=True, dirty=True), 0x2001E3),
+        (Pte(5, executable=False), 0x8000000000005007),
+        (Pte(5, present=False), 0x5006),
+    ],
+)
+def test_x86_64_entries_are_told_as_memory_holds_them(entry, word):
+    scheme = MultiLevel()
+    if entry is not None:
+        scheme.map(512, entry)
+        assert list(scheme.steps(512))[-1].word == word
+    assert x86_word(entry) == word
+
+
+def test_only_x86_64_has_its_words():
+    scheme = MultiLevel((4, 4), 6)
+    scheme.map(0, Pte(1))
+    assert [step.word for step in scheme.steps(0)] == [None, None]
 
 
 def test_a_fifth_level_reaches_57_bits():

@@ -94,6 +94,7 @@ class MultiLevel(PageTable):
         """Level of an entry -> bits of a VPN below it, for all levels: what a TLB wants to know."""
         self._leaves: list[dict[int, Pte]] = [{} for _ in self.spans]
         self._pages = self._leaves[0]
+        self._is_x86 = set(bits) == {9} and offset_bits == 12 and entry_bytes == 8
         self._huge = list(zip(self.spans, self._leaves, strict=True))[1:]
         self._tables: list[dict[int, Table]] = [{} for _ in bits]
         self._tables[0][0] = Table(self.frames.take())
@@ -167,7 +168,9 @@ class MultiLevel(PageTable):
                 text = f"{self.table_name(depth + 1)} in frame {below.frame}"
             index = key & ((1 << self.bits[depth]) - 1)
             where = (table.frame << self.offset_bits) + index * self.entry_bytes
-            yield Step(self.table_name(depth), text, index, table.frame, where)
+            entry = leaf if below is None else Pte(below.frame)
+            word = x86_word(entry) if self._is_x86 else None
+            yield Step(self.table_name(depth), text, index, table.frame, where, word)
             if below is None:
                 return
 
@@ -209,3 +212,17 @@ class MultiLevel(PageTable):
             del tables[key]
             self.frames.give(table.frame)
             self._leave(vpn, depth - 1)
+
+
+def x86_word(entry: Pte | None) -> int:
+    """Return an entry as x86-64 writes it into memory: present in bit 0, writable 1, user 2, ...
+
+    Source: Intel SDM vol. 3, tables 4-14 to 4-20.
+    """
+    if entry is None:
+        return 0
+    bits = {
+        0: entry.present, 1: entry.writable, 2: entry.user, 5: entry.accessed, 6: entry.dirty,
+        7: entry.level > 0, 8: entry.is_global, 63: not entry.executable,
+    }  # fmt: skip
+    return sum(1 << bit for bit, is_set in bits.items() if is_set) | entry.pfn << 12
