@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from llmos import errors, sched
+from llmos import errors, parameters, sched
 from llmos.assignment import worker
 from llmos.assignment.box import Box, Limits, MisbehaviourError
 from llmos.assignment.case import Case, Play, play
@@ -195,7 +195,9 @@ def _folder_for(file: str, source: bytes) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="llmos-") as name:
         folder = Path(name)
         (folder / "llmos" / "sched").mkdir(parents=True)
-        for module, place in ((worker, ""), (errors, "llmos"), (sched, "llmos/sched"), (base, "llmos/sched")):
+        for module, place in (
+            (worker, ""), (errors, "llmos"), (parameters, "llmos"), (sched, "llmos/sched"), (base, "llmos/sched"),
+        ):  # fmt: skip
             home = Path(str(module.__file__))
             (folder / place / home.name).write_bytes(home.read_bytes())
         (folder / file).write_bytes(source)
