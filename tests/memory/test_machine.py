@@ -115,7 +115,7 @@ def test_who_touches_what_is_not_there_dies_and_the_others_go_on(
     def bad():
         yield Mmap("box", 4096)
         yield touch("0w", region="box")
-        for call in before:
+        for call in before:  # a list is no generator
             yield call
         yield touch(page, region="text" if signal == "bus" else "box")
         yield Compute(10)
