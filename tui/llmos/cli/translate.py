@@ -43,36 +43,35 @@ Asked = tuple[Walk, bool | None]
 @click.option("--kernel", is_flag=True, help="Translate for the kernel, not for a user program.")
 @click.option("--tlb", "shape", metavar="WAYS", help="Ask a TLB first: 4 entries, or 16x4 (sets x ways).")
 @click.option("--exercise", is_flag=True, help="Pose a problem instead: an address space and addresses.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True,
-              help="Number of the exercise.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Number of the exercise [1].")
 @click.option("--solve", is_flag=True, help="Print the exercise's answer as well.")
 @json_option
 def command(
     addresses: tuple[str, ...],
     file: Path | None,
     shape: str | None,
-    seed: int,
+    seed: int | None,
     kernel: bool,
     exercise: bool,
     solve: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    r"""Walk each ADDRESS through the tables, and show every step: bits, table, entry, where it leads.
+    """Walk each ADDRESS through the tables, and show every step: bits, table, entry, where it leads.
 
-    ADDRESS is 4096, 0x1000 or 0x1000:w (r, w or x: what is wanted there).
-
-    \b
-    llmos translate 0x1234 --map 0x1000=5:rw
-    llmos translate 430 776 --base 3000 --bounds 472
+    ADDRESS is 4096, 0x1000 or 0x1000:w (r, w or x: what is wanted there). For example: llmos translate
+    0x1234 --map 0x1000=5:rw, or llmos translate 430 776 --base 3000 --bounds 472.
     """
     if exercise:
-        if addresses or file or shape:
-            raise click.UsageError("--exercise draws an address space and addresses of its own")
-        _exercise(options["scheme"], seed, solve=solve, as_json=as_json)
+        name = options.pop("scheme")
+        if addresses or file or shape or kernel or any(options.values()):
+            raise click.UsageError("--exercise draws an address space and addresses; choose but the --scheme")
+        _exercise(name, 1 if seed is None else seed, solve=solve, as_json=as_json)
         return
-    if solve:
-        raise click.UsageError("--solve belongs to --exercise; without it the answer is what you get")
+    if solve or seed is not None:
+        raise click.UsageError(
+            "--solve and --seed belong to --exercise; without it the answer is what you get"
+        )
     if not addresses:
         raise click.UsageError("which address? For example: llmos translate 0x1234 --map 0x1000=5:rw")
     scheme = read(_layout(file, options))
