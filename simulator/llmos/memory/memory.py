@@ -95,6 +95,8 @@ class Memory:
         self.page_cluster = page_cluster
         """Swap is read back in aligned clusters of 2 to the power of it pages."""
         self.oom_score = oom_score
+        self.last = [-1] * len(tlbs)
+        """Whose memory each core used last."""
         self.now = 0
         """The time of the reference at hand, which may be ahead of the clock."""
         self.cpu = -1
@@ -110,6 +112,9 @@ class Memory:
         begun = self.sim.now
         self.cpu = cpu
         space.cpus.add(cpu)
+        if self.last[cpu] != space.pid:
+            self.last[cpu] = space.pid
+            self.tlbs[cpu].switch()
         tlb, lookup, costs = self.tlbs[cpu], space.table.lookup, self.costs
         access_ns, page_at, shown = costs.access_ns, self.pager.at, self.log.shows_references
         pid, use = space.pid, self.pager.use

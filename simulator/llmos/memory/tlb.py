@@ -298,3 +298,18 @@ def effective_access_ns(
     """
     there = tlb_ns + memory_ns + (1 - hit_ratio) * walk_references * memory_ns
     return (1 - fault_rate) * there + fault_rate * fault_ns
+
+
+class NoTlb(Tlb):
+    """A core without a TLB: every reference walks the page table."""
+
+    def __init__(self) -> None:
+        super().__init__((Shape(ways=1),))
+        self.levels = 0
+
+    def lookup(self, asid: int, vpn: int, *, fetch: bool = False) -> int:
+        self.hits[MISS] += 1
+        return MISS
+
+    def fill(self, asid: int, vpn: int, entry: Pte, *, fetch: bool = False) -> None:
+        pass

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmos.errors import ScenarioError, did_you_mean
 from llmos.memory.records import Costs
-from llmos.memory.tlb import Tlb
+from llmos.memory.tlb import NoTlb, Tlb
 from llmos.memory.tlb_array import Shape
 from llmos.memory.translation.multilevel import MultiLevel
 from llmos.scenario.policies import replacement_spec
@@ -88,9 +88,11 @@ def _page_table(table: MemoryTable) -> Callable[[], PageTable]:
     return lambda: MultiLevel(bits, offset_bits)
 
 
-def _tlb(table: MemoryTable, tlb: TlbTable | None, policy: ReplacementSpec | None) -> Callable[[], Tlb]:
-    if tlb is None or policy is None:
-        return lambda: Tlb([])
+def _tlb(
+    table: MemoryTable, tlb: TlbTable | Literal[False], policy: ReplacementSpec | None
+) -> Callable[[], Tlb]:
+    if not tlb or policy is None:
+        return NoTlb
     levels = [level for level in (tlb.first, tlb.second) if level is not None]
     shapes = [_shape(level, number) for number, level in enumerate(levels, start=1)]
     offset_bits = table.page.bit_length() - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from llmos.scenario.fields import Count, Duration, Model, Name, Size
 from llmos.scenario.machine_tables import Choice
@@ -56,6 +56,12 @@ class TlbTable(Model):
     )
 
 
+TlbChoice = Annotated[
+    Annotated[Literal[False], Tag("~off")] | Annotated[TlbTable, Tag("~table")],
+    Discriminator(lambda value: "~off" if isinstance(value, bool) else "~table"),
+]
+
+
 class MemoryTable(Model):
     """The memory of the machine."""
 
@@ -72,7 +78,9 @@ class MemoryTable(Model):
         default=0, ge=0, le=10, description="Swap is read back in clusters of 2 to the power of it pages."
     )
     levels: int = Field(default=4, ge=2, le=5, description="Levels of the page table, 2 to 5.")
-    tlb: TlbTable | None = Field(default=TlbTable(), description="The TLB of each core.")
+    tlb: TlbChoice = Field(
+        default=TlbTable(), description="The TLB of each core; false: there is none, every reference walks."
+    )
     oom: Literal["badness", "largest", "youngest"] = Field(
         default="badness", description="Whom the OOM killer kills."
     )

@@ -5,7 +5,8 @@
 - The channel is private: before the student's code is loaded, what it prints is led elsewhere, and
   its input is empty.
 - It imports nothing but Python's own modules and the contract (`llmos.sched.base`, `llmos.parameters`),
-  which are all there is inside the sandbox. Limits are set here, before the student's code is loaded, and cannot be raised again.
+  which are all there is inside the sandbox. Limits are set here, before the student's code is loaded, and
+  cannot be raised again.
 - Whatever the student's code does wrong becomes a reply. What it does to this process is noticed
   outside.
 """
