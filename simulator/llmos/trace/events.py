@@ -265,13 +265,14 @@ class Touched(Event, tag="touched", gc=True):
     """A task has made `count` references to memory, `writes` of them writes; the last one ended at `t`.
 
     `tlb` counts those that missed in all levels of the TLB, that hit in the first, in the second, ...; the
-    misses made `walked` references to page tables.
+    misses made `walked` references to page tables. All that took `spent_ns`, the faults among it apart.
     """
 
     count: int = 0
     writes: int = 0
     tlb: list[int] = field(default_factory=list)
     walked: int = 0
+    spent_ns: int = 0
 
 
 class Reference(Event, tag="reference"):
@@ -287,7 +288,8 @@ class Fault(Event, tag="fault"):
     """A reference to page number `page` trapped into the kernel, which works for `cost_ns` from now on.
 
     `what` is "minor" (done at once), "major" (waits for a device), or the signal that the task dies of:
-    "segv", "bus". `pages` were mapped, into frames from `frame` on; then it has `rss` pages.
+    "segv", "bus". `pages` were mapped, into frames from `frame` on; then it has `rss` pages. A minor one
+    `waits` too if a victim must be written first.
     """
 
     what: str = ""
@@ -296,6 +298,7 @@ class Fault(Event, tag="fault"):
     pages: int = 0
     cost_ns: int = 0
     rss: int = 0
+    waits: bool = False
 
 
 class Evict(Event, tag="evict", gc=True):
@@ -369,7 +372,7 @@ class End(Event, tag="end"):
 KINDS: tuple[type[Event], ...] = (
     Run, Arrive, Dispatch, Renew, Preempt, Yield, Block, Wake, Exit, Suspend, Reap, Exec, Change, Signal,
     Migrate, Hotplug, Warm, Share, Deadlock, Queue, Syscall, Interrupt, Tick, IoStart, IoDone, Release,
-    Complete, Abort, Miss, Iterate, FirstToken, End,
+    Complete, Abort, Miss, Touched, Reference, Fault, Evict, Region, OomKill, Iterate, FirstToken, End,
 )  # fmt: skip
 
 
