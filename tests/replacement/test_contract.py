@@ -1,7 +1,7 @@
 """What every replacement policy promises, in the smallest mechanism it can be put into."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from replacements import NAMES, make
 
@@ -15,6 +15,7 @@ references = st.lists(st.integers(0, 9), min_size=20, max_size=80)
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=30)
 @given(refs=references, capacity=st.integers(1, 5))
 def test_a_victim_goes_only_when_all_places_are_taken(name: str, refs: list[int], capacity: int) -> None:
     places = Places(capacity, make(name, capacity, refs))
@@ -31,6 +32,7 @@ def test_a_victim_goes_only_when_all_places_are_taken(name: str, refs: list[int]
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=30)
 @given(refs=references, capacity=st.integers(2, 5), pinned=st.sets(st.integers(0, 9), max_size=3))
 def test_nobody_who_is_spared_goes(name: str, refs: list[int], capacity: int, pinned: set[int]) -> None:
     pinned = set(sorted(pinned)[: capacity - 1])  # somebody must be left who can go
@@ -41,6 +43,7 @@ def test_nobody_who_is_spared_goes(name: str, refs: list[int], capacity: int, pi
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=30)
 @given(data=st.data(), capacity=st.integers(1, 4))
 def test_who_is_removed_is_forgotten(name: str, data: st.DataObject, capacity: int) -> None:
     refs = data.draw(references)
@@ -55,6 +58,7 @@ def test_who_is_removed_is_forgotten(name: str, data: st.DataObject, capacity: i
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=30)
 @given(refs=references, capacity=st.integers(1, 4))
 def test_it_shows_who_is_resident(name: str, refs: list[int], capacity: int) -> None:
     places = Places(capacity, make(name, capacity, refs))
@@ -65,6 +69,7 @@ def test_it_shows_who_is_resident(name: str, refs: list[int], capacity: int) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=30)
 @given(refs=references, capacity=st.integers(1, 4))
 def test_asking_twice_is_no_harm(name: str, refs: list[int], capacity: int) -> None:
     """A mechanism may ask, and then find a free place elsewhere."""
