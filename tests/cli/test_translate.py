@@ -5,13 +5,6 @@ import json
 import pytest
 from commandline import llmos, ok, refused
 
-from llmos.cli.main import COMMANDS
-
-
-@pytest.fixture(autouse=True)
-def there(monkeypatch):
-    """The command, if it is not in the table."""
-    monkeypatch.setitem(COMMANDS, "translate", ("translate", ""))
 
 
 def test_a_walk_is_shown_step_by_step(tmp_path):

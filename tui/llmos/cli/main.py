@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Explain a scheduler: the lesson, its parameters, the source."),
     "feasible": ("feasible", "Test beforehand whether periodic tasks meet their deadlines, and show how."),
     "check": ("check", "Check scenario files and logs without running anything."),
+    "translate": ("translate", "Walk addresses through page tables, and show every step."),
     "paging": ("paging", "Show page replacement step by step, as in an exam, or compare the policies."),
     "mrc": ("mrc", "Draw how often a trace misses, under which policy and at which size."),
     "exercise": ("exercise", "Pose a small problem to solve by hand, or work its answer out."),
