@@ -212,3 +212,30 @@ def test_only_what_was_taken_can_be_given_back(first, order):
 def test_what_cannot_be_is_refused(make):
     with pytest.raises(LlmosError):
         make()
+
+
+@given(st.integers(1, 70), actions, st.lists(st.integers(0, 69), max_size=20))
+def test_single_frames_are_taken_out_of_the_middle_and_come_back(frames, made, wanted):
+    """`take` against the model: free is what it says, and the blocks are the largest there can be."""
+    model, buddy = Model(frames, 3), Buddy(frames, 3)
+    taken = drive(buddy, made, lambda _: None)
+    for first, order in taken:
+        model.free -= set(range(first, first + (1 << order)))
+    singles = []
+    for frame in wanted:
+        if frame < frames:
+            assert buddy.take(frame) == (frame in model.free)
+            if frame in model.free:
+                model.free.remove(frame)
+                singles.append(frame)
+            assert free_blocks(buddy) == model.blocks()
+            assert buddy.free_frames == len(model.free)
+    for first, order in taken:
+        buddy.split(first, order)
+        singles += range(first, first + (1 << order))
+    for frame in singles:
+        buddy.free(frame)
+        model.free.add(frame)
+        assert free_blocks(buddy) == model.blocks()
+    with pytest.raises(LlmosError):
+        buddy.split(0, 1)

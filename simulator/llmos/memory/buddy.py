@@ -126,6 +126,35 @@ class Buddy:
             order += 1
         self._put(first, order)
 
+    def take(self, frame: int) -> bool:
+        """Take `frame` alone out of the free block that has it; return False if it is not free."""
+        state = self._state
+        for order in range(self.max_order + 1):
+            first = frame >> order << order
+            if state[first] == order + 1:
+                break
+        else:
+            return False
+        state[first] = 0  # its entry stays in the heap
+        self.counts[order] -= 1
+        while order:
+            order -= 1
+            half = frame >> order << order
+            self._put(half ^ 1 << order, order)
+        state[frame] = 1 + _TAKEN
+        self.free_frames -= 1
+        return True
+
+    def split(self, first: int, order: int) -> None:
+        """Make of the taken block of 2^`order` frames at `first` as many taken frames, to be freed one by one.
+
+        Raises LlmosError if there is no such block.
+        """
+        if self._state[first] != order + 1 + _TAKEN:
+            raise LlmosError(f"no block of order {order} is taken at frame {first}")
+        size = 1 << order
+        self._state[first : first + size] = bytes([1 + _TAKEN]) * size
+
     def _put(self, first: int, order: int) -> None:
         """Note that the block is free."""
         self._state[first] = order + 1
