@@ -169,8 +169,8 @@ def _minor(
     if used:
         memory.pager.use(page)
     took = memory.costs.minor_fault_ns + extra_ns
-    _bring(memory, space, vpn, page, "minor", reason, took, mapped=pages)
     transfers = reclaim.pending_writes(memory)
+    _bring(memory, space, vpn, page, "minor", reason, took, mapped=pages, waits=bool(transfers))
     return took, Wait("waits for a victim to be written", transfers, lambda: None) if transfers else None
 
 
@@ -193,15 +193,16 @@ def _joins(memory: Memory, space: Space, vpn: int, page: Page, arrived: Callable
 
 
 def _bring(
-    memory: Memory, space: Space, vpn: int, page: Page, what: str, reason: str, took: int, *, mapped: int = 0
-) -> None:
+    memory: Memory, space: Space, vpn: int, page: Page, what: str, reason: str, took: int, *,
+    mapped: int = 0, waits: bool = False,
+) -> None:  # fmt: skip
     """Log the fault, and keep its page until it is used; a page that is not `mapped` yet counts as here."""
     space.fresh = page
     memory.pager.pin(page)
     memory.emit(
         ev.Fault(
             memory.now, memory.cpu, space.pid, reason, what=what, page=vpn, frame=page.frame,
-            pages=mapped or 1, cost_ns=took, rss=space.rss + (0 if mapped else 1 << page.order),
+            pages=mapped or 1, cost_ns=took, rss=space.rss + (0 if mapped else 1 << page.order), waits=waits,
         )
     )  # fmt: skip
 

@@ -119,7 +119,7 @@ class Memory:
         access_ns, page_at, shown = costs.access_ns, self.pager.at, self.log.shows_references
         pid, use = space.pid, self.pager.use
         levels = [0] * (tlb.levels + 1)
-        count = writes = walked = spent = 0
+        count = writes = walked = spent = faulted = 0
         references, position = touching.references, touching.position
         while spent < budget_ns or not count:
             if position == len(references):
@@ -143,6 +143,7 @@ class Memory:
                 self.now = begun + spent
                 took, then = faults.handle(self, space, vpn, write=write)
                 spent += took
+                faulted += took
                 if then is not None:
                     touching.then = then
                     break
@@ -171,10 +172,13 @@ class Memory:
                     ev.Reference(begun + spent, cpu, pid, page=vpn, write=write, hit=hit, frame=page.frame)
                 )
         touching.references, touching.position = references, position
-        if count:
+        if count or spent > faulted:
             self.emit(
-                ev.Touched(begun + spent, cpu, pid, count=count, writes=writes, tlb=levels, walked=walked)
-            )
+                ev.Touched(
+                    begun + spent, cpu, pid, count=count, writes=writes, tlb=levels, walked=walked,
+                    spent_ns=spent - faulted,
+                )
+            )  # fmt: skip
         return spent
 
     def settle(self, space: Space) -> None:

@@ -6,24 +6,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 from llmos.errors import did_you_mean
 from llmos.scenario import memory, outside, positions
 from llmos.scenario.build import policy_of, worlds
-from llmos.scenario.policies import World
 from llmos.scenario.programs import Programs
 from llmos.scenario.source import Findings, Scenario
 from llmos.scenario.work import task_code
 from llmos.scenario.work_tables import TaskWorkload
-from llmos.trace.metrics import QUANTITIES, WORLDS
-
-STATISTICS: Final = ("mean", "p50", "p95", "max")
-TOTALS: Final = (
-    "tasks", "finished", "preemptions", "migrations", "deadline_misses", "switches", "throughput_per_s",
-    "utilisation", "overhead", "tokens_per_s",
-)  # fmt: skip
+from llmos.trace.metrics import SUBJECTS, names
 
 
 def check(scenario: Scenario, findings: Findings) -> None:
@@ -38,13 +31,21 @@ def check(scenario: Scenario, findings: Findings) -> None:
     memory.check(scenario, findings)
 
 
-def metric_names(scenario_worlds: list[World]) -> list[str]:
-    """The names of all numbers that a run may yield; see `llmos.trace.metrics`."""
-    prefixes = {"cpu": WORLDS["process"], "engine": WORLDS["request"]}
-    quantities = [
-        f"{name}_{statistic}{unit}" for name, (_, unit) in QUANTITIES.items() for statistic in STATISTICS
-    ]
-    return [f"{prefixes[world]}.{name}" for world in scenario_worlds for name in (*quantities, *TOTALS)]
+def metric_names(scenario: Scenario | None = None, varied: Iterable[str] = ()) -> list[str]:
+    """The names of all numbers that a run of `scenario` (of any, if left out) may yield.
+
+    varied: dotted keys that get values in addition; an engine or a memory may come with them.
+    """
+    if scenario is None:
+        return [name for subject in SUBJECTS for name in names(subject)]
+    here = worlds(scenario)
+    added = {key.partition(".")[0].strip() for key in varied}
+    there = {
+        "cpu": "cpu" in here,
+        "llm": "engine" in here or "engine" in added,
+        "memory": scenario.model.memory is not None or "memory" in added,
+    }
+    return [name for subject in SUBJECTS if there[subject] for name in names(subject)]
 
 
 def _there_is_work(scenario: Scenario, findings: Findings) -> None:
@@ -114,7 +115,7 @@ def _policies(scenario: Scenario, findings: Findings) -> None:
     for i, choice in enumerate(model.compare.schedulers):
         for world in here:
             policy_of(scenario, choice, world, ("compare", "schedulers", i), findings)
-    known = metric_names(here)
+    known = metric_names(scenario)
     for i, name in enumerate(model.compare.metrics):
         if name not in known:
             hint = did_you_mean(name, known) or "write world.quantity_statistic, as in cpu.turnaround_mean_ns"

@@ -68,7 +68,7 @@ def axes_of(
         if path := _path(scenario, key, (f"--set {key}",), asked):
             own[key_of(path)] = Axis(path, _from_here(scenario, path, values), tuple(values), key)
     findings.problems += asked.problems
-    others = {*COLUMNS, *metric_names(["cpu", "engine"])}
+    others = {*COLUMNS, *metric_names()}
     labels: set[str] = set()
     for axis in own.values():
         if axis.label in labels or (axis.at and axis.label in others):

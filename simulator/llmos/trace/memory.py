@@ -24,6 +24,14 @@ class TaskMemory:
     """References that missed in all levels of the TLB, that hit in the first, in the second, ..."""
     walked: int = 0
     """References to page tables."""
+    spent_ns: int = 0
+    """What its references took on the core, faults apart."""
+    fault_ns: int = 0
+    """What the kernel took for its faults."""
+    waited_ns: int = 0
+    """How long it was blocked for them."""
+    waits: bool = False
+    """Whether it is on its way to wait for a fault, or does so."""
     minor_faults: int = 0
     major_faults: int = 0
     rss_pages: int = 0
@@ -49,11 +57,18 @@ class MemoryState:
         return self.tasks.setdefault(pid, TaskMemory())
 
 
+SUMS: Final = (
+    "accesses", "writes", "walked", "spent_ns", "fault_ns", "waited_ns", "minor_faults", "major_faults",
+    "rss_pages", "evicted",
+)  # fmt: skip
+"""What all tasks together have is their sum."""
+
+
 def total(memory: MemoryState) -> TaskMemory:
     """Return the sum over all tasks."""
     out = TaskMemory()
     for task in memory.tasks.values():
-        for name in ("accesses", "writes", "walked", "minor_faults", "major_faults", "rss_pages", "evicted"):
+        for name in SUMS:
             setattr(out, name, getattr(out, name) + getattr(task, name))
         out.tlb += [0] * (len(task.tlb) - len(out.tlb))
         out.tlb = [a + b for a, b in zip(out.tlb, task.tlb + [0] * len(out.tlb), strict=False)]
@@ -66,6 +81,7 @@ def _touched(memory: MemoryState, event: ev.Touched) -> None:
     task.accesses += event.count
     task.writes += event.writes
     task.walked += event.walked
+    task.spent_ns += event.spent_ns
     task.tlb += [0] * (len(event.tlb) - len(task.tlb))
     for level, count in enumerate(event.tlb):
         task.tlb[level] += count
@@ -81,6 +97,8 @@ def _fault(memory: MemoryState, event: ev.Fault) -> None:
         task.minor_faults += 1
     elif event.what == "major":
         task.major_faults += 1
+    task.fault_ns += event.cost_ns
+    task.waits = event.waits or event.what == "major"
     _resident(task, event.rss)
 
 

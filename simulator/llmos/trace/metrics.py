@@ -1,9 +1,12 @@
 """Named numbers about a run, computed from its last state.
 
-- A name is `world.quantity_statistic[_unit]`: `cpu.response_mean_ns`, `llm.ttft_p95_ns`.
+- A name is `world.quantity_statistic[_unit]`: `cpu.response_mean_ns`, `llm.ttft_p95_ns`; or a total of a
+  world or of the memory: `cpu.switches`, `memory.major_faults`.
 - response = first run - arrival; turnaround = finish - arrival; waiting = time in the ready state;
   ttft (time to first token) = first token - arrival; tpot = time per output token after the first;
   slowdown = turnaround / time on the processor.
+- access = what a reference to memory takes on the core, through TLB and page table, faults apart;
+  effective access = with the kernel's time for faults and the time blocked for them.
 - Only finished tasks count for turnaround and slowdown, only started ones for response. A name is
   left out when nothing was there to measure: no number is better than a made-up one.
 """
@@ -11,8 +14,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from llmos.quantile import quantile
+from llmos.trace.memory import MemoryState, total
 from llmos.trace.records import Mode, ProcessorState, TaskState
 from llmos.trace.state import State
 
@@ -64,6 +69,37 @@ QUANTITIES: dict[str, tuple[Quantity, str]] = {
 }
 
 
+OF_REQUESTS: Final = ("ttft", "tpot")
+"""Quantities that no task on a core has."""
+STATISTICS: Final = ("mean", "p50", "p95", "max")
+TOTALS: Final = (
+    "tasks", "finished", "preemptions", "migrations", "deadline_misses", "switches", "throughput_per_s",
+    "utilisation", "overhead", "tokens_per_s",
+)  # fmt: skip
+MEMORY: Final = (
+    "accesses", "minor_faults", "major_faults", "faults_per_1000", "evictions", "writebacks", "oom_kills",
+    "tlb_miss_ratio", "access_mean_ns", "effective_access_mean_ns",
+)  # fmt: skip
+SUBJECTS: Final = (*WORLDS.values(), "memory")
+"""What there are numbers of: the first parts of their names."""
+
+
+def quantities(world: str) -> list[str]:
+    """Return the quantities that the tasks of a world may have."""
+    return [name for name in QUANTITIES if world == "llm" or name not in OF_REQUESTS]
+
+
+def names(subject: str) -> list[str]:
+    """Return the names of all numbers that a run may yield of a world ("cpu", "llm") or of the "memory"."""
+    if subject == "memory":
+        return [f"memory.{name}" for name in MEMORY]
+    measured = [
+        f"{name}_{statistic}{QUANTITIES[name][1]}" for name in quantities(subject) for statistic in STATISTICS
+    ]
+    totals = [name for name in TOTALS if subject == "llm" or name != "tokens_per_s"]
+    return [f"{subject}.{name}" for name in (*measured, *totals)]
+
+
 def samples(state: State, world: str, quantity: str) -> list[float]:
     """Return a quantity of all tasks of a world ("cpu" or "llm") that have it, in pid order."""
     measure = QUANTITIES[quantity][0]
@@ -87,6 +123,8 @@ def metrics(state: State) -> dict[str, float]:
                 out[f"{world}.{name}_p95{unit}"] = quantile(values, 0.95)
                 out[f"{world}.{name}_max{unit}"] = max(values)
         out |= {f"{world}.{name}": value for name, value in _totals(state, tasks, processors)}
+    if state.memory.tasks:
+        out |= {f"memory.{name}": value for name, value in _of_memory(state.memory)}
     return out
 
 
@@ -109,3 +147,21 @@ def _totals(
         tokens = sum(p.tokens for p in processors)
         if tokens:
             yield "tokens_per_s", tokens * 1e9 / state.now
+
+
+def _of_memory(memory: MemoryState) -> Iterable[tuple[str, float]]:
+    whole = total(memory)
+    yield "accesses", whole.accesses
+    yield "minor_faults", whole.minor_faults
+    yield "major_faults", whole.major_faults
+    if whole.accesses:
+        yield "faults_per_1000", 1000 * (whole.minor_faults + whole.major_faults) / whole.accesses
+    yield "evictions", memory.evictions
+    yield "writebacks", memory.written
+    yield "oom_kills", len(memory.oom_kills)
+    if whole.accesses:
+        if len(whole.tlb) > 1:  # else there is no TLB
+            yield "tlb_miss_ratio", whole.tlb[0] / whole.accesses
+        yield "access_mean_ns", whole.spent_ns / whole.accesses
+        took = whole.spent_ns + whole.fault_ns + whole.waited_ns
+        yield "effective_access_mean_ns", took / whole.accesses

@@ -130,6 +130,8 @@ class State:
             task.waiting_ns += passed
         elif task.status is Status.BLOCKED:
             task.blocked_ns += passed
+            if (memory := self.memory.tasks.get(task.pid)) and memory.waits:
+                memory.waited_ns += passed
 
     def _violated(self, event: ev.Event, what: str) -> None:
         self.violations.append(f"at {event.t} ns, {ev.kind_of(event)}: {what}")
@@ -218,6 +220,8 @@ class State:
 
     def _wake(self, event: ev.Wake) -> None:
         self._move(event, Status.BLOCKED, Status.READY)
+        if event.task in self.memory.tasks:
+            self.memory.tasks[event.task].waits = False
 
     def _exit(self, event: ev.Exit) -> None:
         task = self._off(event, Status.TERMINATED)

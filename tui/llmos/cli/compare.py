@@ -11,7 +11,6 @@ import click
 from llmos.cli.output import amount, json_option, print_json, progress, say, table
 from llmos.cli.parsing import metrics_of, split_list
 from llmos.cli.run import profile_option, scenario_argument
-from llmos.scenario.build import worlds
 from llmos.scenario.check import metric_names
 from llmos.scenario.compare import Column, Comparison, Estimate, compare, estimate
 from llmos.scenario.load import find, load
@@ -59,7 +58,7 @@ def command(
     difference whose interval excludes 0.
     """
     loaded = load(find(scenario))
-    wanted = metrics_of(metrics, metric_names(worlds(loaded)))
+    wanted = metrics_of(metrics, metric_names(loaded))
     result = _measured(loaded, schedulers, seeds, profile)
     if plot_path:
         from llmos.plot import comparison, save

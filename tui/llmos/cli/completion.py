@@ -117,7 +117,7 @@ def _assignments() -> Iterable[str]:
 def _metrics() -> Iterable[str]:
     from llmos.scenario.check import metric_names
 
-    return metric_names(["cpu", "engine"])
+    return metric_names()
 
 
 def _kinds() -> Iterable[str]:

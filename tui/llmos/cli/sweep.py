@@ -71,10 +71,12 @@ def command(
     OUT.journal.jsonl, and are not run again. The exit code is 1 if a run failed.
     """
     loaded = load(find(scenario))
-    metrics = metrics_of(wanted, metric_names(["cpu", "engine"]))
+    values = _given(given)
+    own = [axis.key for axis in loaded.model.sweep]
+    metrics = metrics_of(wanted, metric_names(loaded, [*own, *values]))
     if out:
         results.check_path(out)
-    swept = _run(loaded, _given(given), seeds, jobs or cores(), out, fresh=fresh, profile=profile)
+    swept = _run(loaded, values, seeds, jobs or cores(), out, fresh=fresh, profile=profile)
     columns = swept.columns(metrics)
     if out:
         results.write(out, columns, swept.records())
