@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmos.memory import oom, page_cache, reclaim
+from llmos.memory import oom, page_cache, reclaim, writeback
+from llmos.memory.ksm import ZEROS
 from llmos.memory.reclaim import NoFrameError
 from llmos.memory.records import Death, Transfer, Wait
 from llmos.trace import events as ev
@@ -44,12 +45,20 @@ def handle(memory: Memory, space: Space, vpn: int, *, write: bool) -> Answer:
         return _dies(memory, space, vpn, "SEGV", f'"{region.name}" is {region.protection}')
     if region.file is not None and region.index(vpn) >= region.file.pages:
         return _dies(memory, space, vpn, "BUS", f'"{region.file.name}" ends before that page')
+    if write and region.shared and region.file is not None and (wait := writeback.hold_up(memory)):
+        return 0, wait
     memory.settle(space)
+    memory.reclaimed_ns = 0
+    pte = space.table.lookup(vpn)
+    if pte is None or not pte.present:
+        memory.allocation.faulted(space, vpn)
     while True:
         try:
             return _resolve(memory, space, region, vpn, write)
         except NoFrameError as error:
-            killed = oom.kill(memory, space, error.message)
+            if reclaim.will_be_room(memory, error.pool):
+                return _short(memory, space, vpn, error.message)
+            killed = oom.kill(memory, space, error.message, error.pool)
             if killed is None or killed is space:
                 return memory.costs.minor_fault_ns, Death("KILL", "killed for want of memory")
 
@@ -67,8 +76,15 @@ def _resolve(memory: Memory, space: Space, region: Region, vpn: int, write: bool
 
 
 def _demand_zero(memory: Memory, space: Space, region: Region, vpn: int) -> Answer:
+    zero_ns = memory.costs.zero_page_ns
+    huge = memory.huge.fault(space, region, vpn) if memory.huge else None
+    if huge is not None:
+        pages = 1 << huge.order
+        return _minor(memory, space, vpn, huge, "demand zero, huge", zero_ns * pages, pages=pages)
     page = _new_anonymous(memory, space, region, vpn)
-    return _minor(memory, space, vpn, page, "demand zero", memory.costs.zero_page_ns)
+    if memory.merging is not None:
+        memory.merging.fill(space, vpn, 1, ZEROS)
+    return _minor(memory, space, vpn, page, "demand zero", zero_ns)
 
 
 def _new_anonymous(memory: Memory, space: Space, region: Region, vpn: int) -> Page:
@@ -83,11 +99,16 @@ def _new_anonymous(memory: Memory, space: Space, region: Region, vpn: int) -> Pa
 
 def _write_protected(memory: Memory, space: Space, region: Region, vpn: int) -> Answer:
     """Let `space` write a page that it has, but only to read."""
+    if memory.huge is not None:
+        memory.huge.unshare(space, vpn)
     pte = space.table.lookup(vpn)
     page = memory.pager.at[pte.pfn]  # type: ignore[union-attr]  # it is present
     key = space.anon.get(vpn)
-    if region.shared or (key is not None and memory.users[key] == 1):
+    if region.shared or page.order or (key is not None and memory.users[key] == 1):
         pte.writable = True  # type: ignore[union-attr]
+        if region.file is not None and region.shared:
+            page_cache.write_mapped(memory, space, page)
+            return _minor(memory, space, vpn, page, "clean until now", used=True)
         return _minor(memory, space, vpn, page, "nobody else has it any more", used=True)
     return _copy(memory, space, region, vpn, page)
 
@@ -143,12 +164,20 @@ def _of_file(memory: Memory, space: Space, region: Region, vpn: int, write: bool
     page = memory.pager.pages.get(key)
 
     def arrived() -> None:
-        if not space.dead and page is not None:
-            memory.map(space, vpn, page, writable=region.writable and region.shared)
+        if space.dead or page is None or memory.pager.pages.get(key) is not page:
+            return  # or its file has lost it meanwhile
+        shared_write = write and region.shared
+        if shared_write:
+            page_cache.write_mapped(memory, space, page)
+        memory.map(space, vpn, page, writable=shared_write)
 
     if page is None:
-        page, transfers = page_cache.fetch(memory, space, file, region.index(vpn))
+        pages, transfers = page_cache.fetch(memory, space, file, region.index(vpn))
+        page = pages[0]
+        page_cache.report(memory, space, "map", file, region.index(vpn), 1)
         return _major(memory, space, vpn, page, f"not in the page cache: {file.name}", transfers, arrived)
+    unused = page_cache.found(memory, space, file, region.index(vpn))
+    page_cache.report(memory, space, "map", file, region.index(vpn), 1, 1, int(unused))
     if key in memory.in_flight:
         return _joins(memory, space, vpn, page, arrived)
     if write and not region.shared:
@@ -168,7 +197,7 @@ def _minor(
     """End a fault that needed no device; `used`: the page was there before, which is a hit for its policy."""
     if used:
         memory.pager.use(page)
-    took = memory.costs.minor_fault_ns + extra_ns
+    took = memory.costs.minor_fault_ns + extra_ns + memory.reclaimed_ns + memory.take_owed()
     transfers = reclaim.pending_writes(memory)
     _bring(memory, space, vpn, page, "minor", reason, took, mapped=pages, waits=bool(transfers))
     return took, Wait("waits for a victim to be written", transfers, lambda: None) if transfers else None
@@ -179,9 +208,21 @@ def _major(
     arrived: Callable[[], None],
 ) -> Answer:  # fmt: skip
     """End a fault that must wait for a device; `arrived` maps the page then."""
-    took = memory.costs.major_fault_ns
+    took = memory.costs.major_fault_ns + memory.reclaimed_ns
+    memory.load.read_back(page.key)
     _bring(memory, space, vpn, page, "major", reason, took)
     return took, Wait(f"waits for page {vpn:#x}", reclaim.pending_writes(memory) + transfers, arrived)
+
+
+def _short(memory: Memory, space: Space, vpn: int, reason: str) -> Answer:
+    """Wait until a page may go that is pinned for the moment; then the process tries again."""
+    took = memory.costs.minor_fault_ns + memory.reclaimed_ns
+    writes = reclaim.pending_writes(memory)
+    memory.emit(
+        ev.Fault(memory.now, memory.cpu, space.pid, reason, what="short", page=vpn, cost_ns=took,
+                 rss=space.rss, waits=True)
+    )  # fmt: skip
+    return took, Wait("waits for a frame", writes, lambda: None, on="frame", ask=memory.when_there_is_room)
 
 
 def _joins(memory: Memory, space: Space, vpn: int, page: Page, arrived: Callable[[], None]) -> Answer:

@@ -10,29 +10,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmos.memory.commit import committed
 from llmos.memory.records import Space
 from llmos.memory.space import Region, layout
 
 if TYPE_CHECKING:
     from llmos.memory.files import File
     from llmos.memory.memory import Memory
+    from llmos.memory.translation.base import Pte
 
 
-def create(memory: Memory, pid: int, name: str, group: str = "", *, code_pages: int = 0) -> Space:
-    """Make the memory of a fresh process."""
+def create(
+    memory: Memory, pid: int, name: str, group: str = "", *, code_pages: int = 0, limit: int | None = None
+) -> Space:
+    """Make the memory of a fresh process, which may have `limit` frames at most (None: any number)."""
     space = Space(
         pid=pid,
         name=name,
         group=group,
         regions=layout(code_pages),
         table=memory.make_table(),
-        pool=memory.pool_for(pid, group),
+        pool=memory.allocation.pool_for(pid, group, limit),
     )
     memory.spaces[pid] = space
+    memory.allocation.came(space)
     return space
 
 
-def fork(memory: Memory, parent: Space, pid: int, name: str) -> Space:
+def may_fork(memory: Memory, parent: Space) -> bool:
+    """Whether as much may be promised to a child as was to `parent`."""
+    return memory.may_commit(committed([parent.regions]), piecemeal=True)
+
+
+def fork(memory: Memory, parent: Space, pid: int, name: str, limit: int | None = None) -> Space:
     """Make the memory of a child: the regions and pages of `parent`, shared until one of them writes."""
     child = Space(
         pid=pid,
@@ -40,19 +50,17 @@ def fork(memory: Memory, parent: Space, pid: int, name: str) -> Space:
         group=parent.group,
         regions=parent.regions.copy(),
         table=memory.make_table(),
-        pool=memory.pool_for(pid, parent.group),
+        pool=memory.allocation.pool_for(pid, parent.group, limit),
         oom_score_adj=parent.oom_score_adj,
     )
     memory.spaces[pid] = child
+    memory.allocation.came(child)
     pager = memory.pager
     child.anon = dict(parent.anon)
     for key in child.anon.values():
         memory.users[key] += 1
     for region in child.regions:
-        for vpn in range(region.start, region.end):
-            pte = parent.table.lookup(vpn)
-            if pte is None or not pte.present:
-                continue
+        for vpn, pte in _present(parent, region):
             page = pager.at[pte.pfn]
             if not region.shared:
                 pte.writable = False
@@ -65,6 +73,9 @@ def release(memory: Memory, space: Space) -> None:
     """Take all memory of a process that ends."""
     clear(memory, space)
     del memory.spaces[space.pid]
+    memory.allocation.gone(space)
+    memory.load.gone(space.pid)
+    memory.relieve()
 
 
 def renew(memory: Memory, space: Space) -> None:
@@ -77,18 +88,22 @@ def clear(memory: Memory, space: Space) -> None:
     """Take all its pages from `space`."""
     memory.settle(space)
     for region in list(space.regions):
-        _empty(memory, space, region)
+        empty(memory, space, region)
     memory.flush(space)
 
 
-def brk(memory: Memory, space: Space, pages: int) -> int:
-    """Let the heap have `pages` pages; return 0, or -1 if there is no room for them."""
+def brk(memory: Memory, space: Space, pages: int, *, piecemeal: bool = False) -> int:
+    """Let the heap have `pages` pages; return 0, or -1 if there is no room for them.
+
+    `piecemeal`: by many calls, each for little.
+    """
     heap = space.regions.heap
     more = pages - heap.pages
-    if more > 0 and not memory.may_commit(more):
+    if more > 0 and not memory.may_commit(more, piecemeal=piecemeal):
         return -1
     if more < 0:
-        _empty(memory, space, Region(heap.start + pages, heap.end, "heap"))
+        _cut(memory, space, heap.start + pages, heap.end)
+        empty(memory, space, Region(heap.start + pages, heap.end, "heap"))
     return 0 if space.regions.brk(pages) else -1
 
 
@@ -107,8 +122,9 @@ def mmap(
 def munmap(memory: Memory, space: Space, start: int, pages: int) -> int:
     """Unmap whatever lies in `pages` pages from `start` on; return 0."""
     memory.settle(space)
+    _cut(memory, space, start, start + pages)
     for region in space.regions.cut(start, start + pages):
-        _empty(memory, space, region)
+        empty(memory, space, region)
         space.regions.remove(region)
     return 0
 
@@ -118,47 +134,73 @@ def mprotect(memory: Memory, space: Space, start: int, pages: int, *, readable: 
     regions = space.regions.cut(start, start + pages)
     if sum(region.pages for region in regions) != pages:
         return -1
+    _cut(memory, space, start, start + pages, inside=not readable)
     for region in regions:
         region.readable, region.writable = readable, writable
-        for vpn in range(region.start, region.end):
-            pte = space.table.lookup(vpn)
-            if pte is not None and pte.present:
-                if not readable:
-                    memory.unmap(space, vpn, memory.pager.at[pte.pfn])
-                else:
-                    pte.writable = False  # the next write's fault finds out whether it may
-                    memory.shoot_down(space, vpn)
+        for vpn, pte in _present(space, region):
+            page = memory.pager.at[pte.pfn]
+            if not readable:
+                memory.unmap(space, vpn, page)
+            else:
+                pte.writable = False  # the next write's fault finds out whether it may
+                memory.shoot_down(space, vpn, 1 << page.order)
+    return 0
+
+
+def madvise(space: Space, start: int, pages: int, advice: str) -> int:
+    """Note what is said about pages: "huge", "nohuge", "mergeable" or "unmergeable"; return 0.
+
+    It is for the future: pages that are huge, or merged, stay so.
+    """
+    for region in space.regions.cut(start, start + pages):
+        if advice.endswith("huge"):
+            region.huge = advice == "huge"
+        else:
+            region.mergeable = advice == "mergeable"
     return 0
 
 
 def mlock(memory: Memory, space: Space, start: int, pages: int, *, lock: bool) -> int:
     """Keep pages in memory from when they are there (or let them go again); return 0."""
+    _cut(memory, space, start, start + pages)
     for region in space.regions.cut(start, start + pages):
         if region.locked == lock:
             continue
         region.locked = lock
-        for vpn in range(region.start, region.end):
-            pte = space.table.lookup(vpn)
-            if pte is not None and pte.present:
-                page = memory.pager.at[pte.pfn]
-                (memory.pager.pin if lock else memory.pager.unpin)(page)
+        for _, pte in _present(space, region):
+            page = memory.pager.at[pte.pfn]
+            (memory.pager.pin if lock else memory.pager.unpin)(page)
     return 0
 
 
-def _empty(memory: Memory, space: Space, region: Region) -> None:
+def empty(memory: Memory, space: Space, region: Region) -> None:
     """Take all pages of `region` from `space`."""
     for vpn in _had(space, region):
         pte = space.table.lookup(vpn)
         if pte is not None and pte.present:
             page = memory.pager.at[pte.pfn]
-            if region.locked:
-                memory.pager.unpin(page)
             memory.unmap(space, vpn, page)
         if pte is not None:
             space.table.unmap(vpn)
         key = space.anon.pop(vpn, None)
         if key is not None:
             memory.give_up(key)
+
+
+def _cut(memory: Memory, space: Space, start: int, end: int, *, inside: bool = False) -> None:
+    """Let no huge page lie across `start` or `end`, or even in between (`inside`)."""
+    if memory.huge is not None:
+        memory.huge.cut(space, start, end, inside=inside)
+
+
+def _present(space: Space, region: Region) -> list[tuple[int, Pte]]:
+    """Return the present entries of `region`, the huge ones once, with the page number where they begin."""
+    entries = ((vpn, space.table.lookup(vpn)) for vpn in range(region.start, region.end))
+    return [
+        (vpn, pte)
+        for vpn, pte in entries
+        if pte is not None and pte.present and not vpn & (1 << space.table.spans[pte.level]) - 1
+    ]
 
 
 def _had(space: Space, region: Region) -> list[int]:

@@ -13,9 +13,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from llmos.memory import faults, reclaim
+from llmos.memory import faults, file_io, reclaim, watermarks
+from llmos.memory.allocation import Allocation, Sharing
+from llmos.memory.commit import committed
+from llmos.memory.huge import HugePages
+from llmos.memory.ksm import Merging
+from llmos.memory.load_control import LoadControl, Thrashing
 from llmos.memory.oom import badness
 from llmos.memory.pager import Pager
 from llmos.memory.records import Transfer
@@ -27,15 +33,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from llmos.engine.simulation import Simulation
+    from llmos.memory.buddy import Buddy
+    from llmos.memory.commit import Commit
     from llmos.memory.files import File
+    from llmos.memory.huge import HugeRules
+    from llmos.memory.ksm import MergeRules
     from llmos.memory.oom import Score
-    from llmos.memory.pager import Frames, Page, Pool
+    from llmos.memory.page_cache import PageCache
+    from llmos.memory.pager import Page, Pool
     from llmos.memory.records import Costs, Space, Touching, Wait
     from llmos.memory.swap import Swap
     from llmos.memory.translation.base import PageTable
+    from llmos.memory.watermarks import Watermarks
     from llmos.replacement.base import Key
     from llmos.storage.device import Device
     from llmos.trace.log import Log
+
+GLOBAL: Final = Sharing()
+THRASHING: Final = Thrashing()
 
 
 def _nothing() -> None:
@@ -50,7 +65,7 @@ class Memory:
         sim: Simulation,
         log: Log,
         *,
-        frames: Frames,
+        frames: Buddy,
         page_bytes: int,
         costs: Costs,
         make_pool: Callable[[str, int | None], Pool],
@@ -62,6 +77,15 @@ class Memory:
         grain_ns: int,
         page_cluster: int = 0,
         oom_score: Score = badness,
+        cache: PageCache,
+        sharing: Sharing = GLOBAL,
+        marks: Watermarks | None = None,
+        commit: Commit | None = None,
+        thrashing: Thrashing = THRASHING,
+        load_control: bool = False,
+        huge: HugeRules | None = None,
+        compacts: bool = True,
+        merging: MergeRules | None = None,
     ) -> None:
         self.sim = sim
         self.log = log
@@ -75,11 +99,19 @@ class Memory:
         self.devices = devices
         self.files = files
         self.files_by_inode: dict[int, File] = {file.inode: file for file in files.values()}
+        self.cache = cache
         self.grain_ns = grain_ns
+        self.buddy = frames
         self.pager = Pager(frames, self._evicted)
         self.pager.spared = reclaim.Spared(self)
-        self.common = make_pool("all", None)
+        at_most = frames.frames - (marks.high if marks else 0)
+        self.allocation = Allocation(at_most, sharing, make_pool, self.pager, partial(reclaim.shrink, self))
+        self.common = self.allocation.common
         """The pool of everything that has none of its own."""
+        self.marks = marks
+        self.background = watermarks.Background(self, marks) if marks else None
+        self.commit = commit
+        self.load = LoadControl(self, thrashing, cures=load_control)
         self.spaces: dict[int, Space] = {}
         self.users: Counter[int] = Counter()
         """By how many page numbers each anonymous page is had."""
@@ -92,6 +124,20 @@ class Memory:
         """How another core is interrupted (core, name, cost in ns, reason); the kernel sets it."""
         self.kill: Callable[[int, str], None] = lambda *_: None
         """How a process is killed (pid, reason); the kernel sets it."""
+        self.phase = 0
+        """In which phase of an instant it acts by itself; the kernel sets it."""
+        self.huge = HugePages(self, huge) if huge else None
+        self.compacts = compacts
+        """Whether pages are moved to make room for huge ones."""
+        self.merging = Merging(self, merging) if merging else None
+        self.owed_ns = 0
+        """Kernel time of the work at hand that nobody has been charged for yet: splits, moves of pages."""
+        self.reclaimed_ns = 0
+        """What the fault at hand has spent on direct reclaim."""
+        self.short: list[Callable[[], None]] = []
+        """How to go on with those who wait for a frame."""
+        self.postponed: list[Callable[[], None]] | None = None
+        """What is to be done after the stretch at hand; None if there is none."""
         self.page_cluster = page_cluster
         """Swap is read back in aligned clusters of 2 to the power of it pages."""
         self.oom_score = oom_score
@@ -101,6 +147,8 @@ class Memory:
         """The time of the reference at hand, which may be ahead of the clock."""
         self.cpu = -1
         """The core on which it is made."""
+        self.pid = -1
+        """Who makes it."""
 
     # --- references -----------------------------------------------------------------------------------
 
@@ -109,8 +157,10 @@ class Memory:
 
         `touching.then` or `touching.done` says what comes after that time, if not more references.
         """
+        if touching.io is not None:
+            return file_io.run(self, cpu, space, touching, touching.io, budget_ns)
         begun = self.sim.now
-        self.cpu = cpu
+        self.cpu, self.pid = cpu, space.pid
         space.cpus.add(cpu)
         if self.last[cpu] != space.pid:
             self.last[cpu] = space.pid
@@ -121,6 +171,9 @@ class Memory:
         levels = [0] * (tlb.levels + 1)
         count = writes = walked = spent = faulted = 0
         references, position = touching.references, touching.position
+        window, made = space.window, space.references
+        postponed: list[Callable[[], None]] = []
+        self.postponed = postponed
         while spent < budget_ns or not count:
             if position == len(references):
                 chunk = next(touching.chunks, None)
@@ -141,24 +194,32 @@ class Memory:
             hit = entry is not None and entry.present and (entry.writable or not write)
             if not hit:
                 self.now = begun + spent
+                space.references = made + count
                 took, then = faults.handle(self, space, vpn, write=write)
                 spent += took
+                budget_ns = int(min(budget_ns, self.sim.peek() - begun))  # it may have set an alarm
                 faulted += took
                 if then is not None:
                     touching.then = then
                     break
+                if postponed:
+                    budget_ns = 0  # the stretch ends with this reference
                 entry = lookup(vpn)
             if entry is None:
                 raise RuntimeError(f"page {vpn:#x} is not mapped after its fault")  # a bug in llmos
             if level == MISS or not hit:
                 tlb.fill(pid, vpn, entry)
             page = page_at[entry.pfn]
+            if page.order and self.huge is not None:
+                self.huge.touch(page, vpn)
             if space.fresh is page:  # the fault was its reference
                 hit = False
                 self.settle(space)
                 page.dirty = page.dirty or write
             else:
                 use(page, write=write)
+                if window is not None:
+                    window.refer(vpn)
             entry.accessed = True
             if write:
                 entry.dirty = True
@@ -172,6 +233,10 @@ class Memory:
                     ev.Reference(begun + spent, cpu, pid, page=vpn, write=write, hit=hit, frame=page.frame)
                 )
         touching.references, touching.position = references, position
+        space.references = made + count
+        self.postponed = None
+        for action in postponed:
+            self.sim.at(begun + spent, self.phase, action)
         if count or spent > faulted:
             self.emit(
                 ev.Touched(
@@ -186,28 +251,61 @@ class Memory:
         if space.fresh is not None:
             self.pager.unpin(space.fresh)
             space.fresh = None
+            self.relieve()
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Do `action` after the stretch at hand, or at once if there is none."""
+        if self.postponed is not None:
+            self.postponed.append(action)
+        else:
+            self.sim.at(self.sim.now, self.phase, action)
+
+    def when_there_is_room(self, go_on: Callable[[], None]) -> None:
+        """Do `go_on` when a page may go that is pinned for the moment, or at once if there is none."""
+        if reclaim.will_be_room(self, None):
+            self.short.append(go_on)
+        else:
+            go_on()
+
+    def relieve(self) -> None:
+        """Let those try again who wait for a frame: a page may go now, or has gone."""
+        if self.short:
+            short, self.short = self.short, []
+            for go_on in short:
+                self.later(go_on)
 
     # --- pages ----------------------------------------------------------------------------------------
 
     def map(self, space: Space, vpn: int, page: Page, *, writable: bool) -> None:
         """Let `space` have `page` at page number `vpn`."""
-        space.table.map(vpn, Pte(page.frame, writable=writable))
+        space.table.map(vpn, Pte(page.frame, writable=writable, level=1 if page.order else 0))
         page.holders.append((space, vpn))
         space.rss += 1 << page.order
+        if self._is_locked(space, vpn):
+            self.pager.pin(page)
+        space.most = max(space.most, space.rss)
 
     def unmap(self, space: Space, vpn: int, page: Page) -> None:
         """Take `page` away from `space`, which has it at `vpn`; the entry stays, as not present."""
         entry = space.table.lookup(vpn)
         if entry is not None:
             entry.present = False
+            if entry.dirty and self.merging is not None:
+                self.merging.forget(page.key)
         page.holders.remove((space, vpn))
         space.rss -= 1 << page.order
-        self.shoot_down(space, vpn)
+        if self._is_locked(space, vpn):
+            self.pager.unpin(page)
+        self.shoot_down(space, vpn, 1 << page.order)
 
-    def shoot_down(self, space: Space, vpn: int) -> None:
-        """Make sure that no TLB has an entry for `vpn` any more."""
+    def _is_locked(self, space: Space, vpn: int) -> bool:
+        region = space.regions.find(vpn)
+        return region is not None and region.locked
+
+    def shoot_down(self, space: Space, vpn: int, pages: int = 1) -> None:
+        """Make sure that no TLB has an entry for any of `pages` pages from `vpn` on any more."""
         for cpu in sorted(space.cpus):
-            self.tlbs[cpu].invalidate(space.pid, vpn)
+            self.tlbs[cpu].invalidate(space.pid, vpn, pages)
             if cpu != self.cpu:
                 self.interrupt(cpu, "ipi", self.costs.shootdown_ns, "TLB shootdown")
 
@@ -231,27 +329,43 @@ class Memory:
         del self.users[key]
         page = self.pager.pages.get(key)
         if page is not None and key not in self.in_flight:  # else it goes when it has come
+            if page.order and self.huge is not None:
+                self.huge.freed(page)
             self.pager.drop(page)
+        if self.merging is not None:
+            self.merging.forget(key)
         if self.swap is not None:
             self.swap.take_back(key)
 
+    def take_owed(self) -> int:
+        """Return (once) the kernel time that is owed."""
+        owed, self.owed_ns = self.owed_ns, 0
+        return owed
+
     def _evicted(self, page: Page, reason: str) -> None:
         reclaim.leave(self, page, reason)
+        self.load.evicted(page.key)
 
     def frames_taken(self) -> None:
         """Note that there are fewer free frames now."""
+        if self.background is not None:
+            self.background.look()
 
-    def may_commit(self, pages: int) -> bool:
-        """Whether `pages` more may be promised."""
-        return True
+    def frames_wanted(self, frames: int) -> None:
+        """Note that so many free frames are about to be taken."""
+        if self.marks is not None:
+            watermarks.directly(self, self.marks, frames)
 
-    def pool_for(self, pid: int, group: str) -> Pool:
-        """Return the pool of a fresh process."""
-        return self.common
+    def may_commit(self, pages: int, *, piecemeal: bool = False) -> bool:
+        """Whether `pages` more may be promised; `piecemeal`: by many calls that ask for little each."""
+        if self.commit is None:
+            return True
+        promised = committed(space.regions for space in self.spaces.values())
+        return self.commit.allows(promised, pages, piecemeal=piecemeal)
 
     def pools(self) -> list[Pool]:
         """Return all pools: the common one, and those of groups and processes."""
-        return list(dict.fromkeys([self.common, *(space.pool for space in self.spaces.values())]))
+        return self.allocation.pools()
 
     def file_of(self, page: Page) -> File:
         """Return the file to which `page` belongs."""
@@ -275,6 +389,7 @@ class Memory:
         def over() -> None:
             for page in transfer.brings:
                 self.pager.unpin(page)
+            self.relieve()
             for page in transfer.brings:
                 for tell in self.in_flight.pop(page.key):
                     tell()
@@ -286,7 +401,10 @@ class Memory:
 
     def begin(self, wait: Wait, pid: int, done: Callable[[], None]) -> None:
         """Do the transfers of `wait` for task `pid`, one after another; then what it wants, then `done`."""
-        if wait.transfers:
+        if wait.ask is not None:
+            ask, wait.ask = wait.ask, None
+            ask(lambda: self.begin(wait, pid, done))
+        elif wait.transfers:
             self.send(wait.transfers.pop(0), pid, lambda: self.begin(wait, pid, done))
         elif wait.key is not None and wait.key in self.in_flight:
             self.in_flight[wait.key].append(lambda: self.begin(wait, pid, done))

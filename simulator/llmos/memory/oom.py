@@ -20,6 +20,7 @@ from llmos.trace import events as ev
 
 if TYPE_CHECKING:
     from llmos.memory.memory import Memory
+    from llmos.memory.pager import Pool
     from llmos.memory.records import Space
 
 NEVER: Final = -1000
@@ -83,13 +84,15 @@ def candidate(memory: Memory, space: Space) -> Candidate:
     return Candidate(space.pid, space.rss, swapped, tables, space.oom_score_adj)
 
 
-def kill(memory: Memory, within: Space, reason: str) -> Space | None:
-    """Kill whom the policy names, for want of memory of `within`'s pool; None if nobody may be killed."""
-    spaces = [s for s in memory.spaces.values() if within.pool is memory.common or s.pool is within.pool]
+def kill(memory: Memory, within: Space, reason: str, pool: Pool | None = None) -> Space | None:
+    """Kill whom the policy names, of those of a `pool` that is full, or of all; None if nobody may be killed.
+
+    It is `within` that wants a frame.
+    """
+    spaces = [s for s in memory.spaces.values() if pool is None or pool in s.pool.line()]
     candidates = [candidate(memory, space) for space in spaces if not space.dead]
-    total = memory.pager.frames.frames + (memory.swap.size if memory.swap else 0)
-    if within.pool.limit is not None:
-        total = within.pool.limit + (memory.swap.size if memory.swap else 0)
+    frames = memory.pager.frames.frames if pool is None or pool.limit is None else pool.limit
+    total = frames + (memory.swap.size if memory.swap else 0)
     victim = choose(candidates, total, memory.oom_score)
     scores = [(c.pid, memory.oom_score(c, total)) for c in candidates if c.oom_score_adj != NEVER]
     if victim is None:

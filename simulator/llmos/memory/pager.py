@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from llmos.replacement.places import chosen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from llmos.replacement.base import Key, ReplacementPolicy
 
@@ -36,20 +36,39 @@ class Frames(Protocol):
         """Give them back."""
         ...
 
+    def split(self, first: int, order: int) -> None:
+        """Let 2^`order` frames that were taken together be given back one by one."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class Pool:
-    """Pages that compete with one another: ordered by `policy`, at most `limit` of them (None: no limit)."""
+    """Pages that compete with one another: ordered by `policy`, at most `limit` frames (None: no limit)."""
 
     name: str
     policy: ReplacementPolicy
     limit: int | None = None
+    above: Pool | None = None
+    """The pool whose limit holds for this one too, and for others beside it."""
     pages: dict[Key, Page] = field(default_factory=dict)
+    held: int = 0
+    """The frames of its pages, and of the pages of the pools below it."""
 
-    @property
-    def room(self) -> bool:
-        """Whether it may have one more page."""
-        return self.limit is None or len(self.pages) < self.limit
+    def full(self, frames: int = 1) -> Pool | None:
+        """Return who may not have `frames` more: this pool or the nearest one above; None if all may."""
+        return next((p for p in self.line() if p.limit is not None and p.held + frames > p.limit), None)
+
+    def line(self) -> Iterator[Pool]:
+        """Yield this pool and those above it."""
+        pool: Pool | None = self
+        while pool is not None:
+            yield pool
+            pool = pool.above
+
+    def count(self, frames: int) -> None:
+        """Note that it has so many more frames (less, if negative)."""
+        for pool in self.line():
+            pool.held += frames
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +105,7 @@ class Pager:
         if frame is None:
             return None
         page = self.pages[key] = pool.pages[key] = self.at[frame] = Page(key, frame, pool, order, write)
+        pool.count(1 << order)
         pool.policy.inserted(key, write=write)
         return page
 
@@ -103,9 +123,10 @@ class Pager:
         key = chosen(pool.policy, pool.pages, self.spared, incoming)
         return None if key is None else pool.pages[key]
 
-    def evict(self, page: Page) -> str:
-        """Take the frame away from `page`, which may be back; return the policy's reason."""
+    def evict(self, page: Page, why: str = "") -> str:
+        """Take the frame away from `page`, which may be back; return the policy's reason, after `why`."""
         reason = page.pool.policy.reason(page.key)
+        reason = f"{why}: {reason}" if why else reason
         self.evicted(page, reason)
         page.pool.policy.evicted(page.key)
         self._forget(page)
@@ -115,6 +136,54 @@ class Pager:
         """Take the frame away from `page`, whose content nobody wants any more."""
         page.pool.policy.removed(page.key)
         self._forget(page)
+
+    def move(self, page: Page, pool: Pool) -> None:
+        """Let `page` count as one of `pool` from now on."""
+        page.pool.policy.removed(page.key)
+        del page.pool.pages[page.key]
+        page.pool.count(-1 << page.order)
+        page.pool = pool
+        pool.pages[page.key] = page
+        pool.count(1 << page.order)
+        pool.policy.inserted(page.key, write=page.dirty)
+
+    def migrate(self, page: Page, frame: int) -> None:
+        """Let `page` have the taken `frame` in place of its own, with what it contains."""
+        del self.at[page.frame]
+        self.frames.free(page.frame, page.order)
+        page.frame = frame
+        self.at[frame] = page
+
+    def split(self, page: Page, keys: Sequence[Key]) -> list[Page]:
+        """Make of `page` as many pages of a frame each, called `keys`; they are dirty and pinned as it is."""
+        page.pool.policy.removed(page.key)
+        del self.pages[page.key], page.pool.pages[page.key], self.at[page.frame]
+        self.pinned.discard(page.key)
+        self.frames.split(page.frame, page.order)
+        parts = [
+            Page(key, page.frame + i, page.pool, dirty=page.dirty, pins=page.pins)
+            for i, key in enumerate(keys)
+        ]
+        for part in parts:
+            self.pages[part.key] = page.pool.pages[part.key] = self.at[part.frame] = part
+            if part.pins:
+                self.pinned.add(part.key)
+            page.pool.policy.inserted(part.key, write=part.dirty)
+        return parts
+
+    def hold(self, page: Page, holder: object) -> None:
+        """Let `holder` have `page`, which stays for as long as it has it."""
+        page.holders.append(holder)
+        self.pin(page)
+
+    def release(self, page: Page, holder: object) -> None:
+        """Undo one `hold`; that was the last use of `page`, so of idle pages who was released first goes first.
+
+        Differs: that is so by a policy that orders by the last use; others have their own order.
+        """
+        page.holders.remove(holder)
+        self.unpin(page)
+        page.pool.policy.accessed(page.key)
 
     def pin(self, page: Page) -> None:
         """Keep `page` where it is until as many `unpin`."""
@@ -134,5 +203,6 @@ class Pager:
 
     def _forget(self, page: Page) -> None:
         del self.pages[page.key], page.pool.pages[page.key], self.at[page.frame]
+        page.pool.count(-1 << page.order)
         self.pinned.discard(page.key)
         self.frames.free(page.frame, page.order)

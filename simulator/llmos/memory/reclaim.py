@@ -1,11 +1,10 @@
 """Finding frames: who must go, and what it costs to let it go.
 
 - `obtain` takes a free frame; while there is none, the pool that wants it, or else the largest one, gives
-  up a victim of its policy's choice.
+  up a victim of its policy's choice. A pool at its limit gives up one of its own, or of those below it.
 - A clean page just goes. A dirty one must be written first: of a file to its device, anonymous to swap.
 - Spared are pinned pages, and anonymous ones that swap has no place for.
-- With watermarks, reclaim begins in the background when few frames are left (`low`) and goes on until
-  there are enough (`high`); only who finds no frame at all reclaims directly, and waits.
+- With watermarks (`llmos.memory.watermarks`) reclaim begins before the last frame is taken.
 
 Source: Linux mm/vmscan.c, in outline.
 Differs: the frame of a dirty page is free at once for who is made to wait for the write; in the background
@@ -14,6 +13,7 @@ the write is sent off and nobody waits for it, but who reads from that device la
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from llmos.errors import LlmosError
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 
 class NoFrameError(LlmosError):
-    """No frame is free, and no page can go: the machine is out of memory."""
+    """No frame is free, and no page can go: the machine is out of memory, or `pool` if that is full."""
+
+    def __init__(self, message: str, pool: Pool | None) -> None:
+        super().__init__(message)
+        self.pool = pool
 
 
 class Spared:
@@ -47,7 +51,7 @@ class Spared:
         page = memory.pager.pages.get(key)
         if page is None or not page.dirty:
             return False
-        return swap is None or (not swap.free and key not in swap.slot_of)
+        return swap is None or (swap.free < 1 << page.order and key not in swap.slot_of)
 
 
 def obtain(memory: Memory, pool: Pool, key: Key, *, write: bool = False, order: int = 0) -> Page:
@@ -55,42 +59,92 @@ def obtain(memory: Memory, pool: Pool, key: Key, *, write: bool = False, order: 
 
     Raises NoFrameError if nobody can go.
     """
-    pager = memory.pager
-    while not pool.room:
-        _make_room(memory, pool, key)
+    pager, frames = memory.pager, 1 << order
+    while (full := pool.full(frames)) is not None:
+        make_room(memory, pool, key, full)
+    memory.frames_wanted(frames)
     while (page := pager.load(key, pool, write=write, order=order)) is None:
-        _make_room(memory, pool, key, anywhere=True)
+        make_room(memory, pool, key)
     memory.frames_taken()
     return page
 
 
-def _make_room(memory: Memory, pool: Pool, key: Key | None, *, anywhere: bool = False) -> None:
-    """Evict a page of `pool`, or of another if it has none that can go and `anywhere` will do."""
-    pager = memory.pager
-    victim = pager.victim(pool, key)
-    if victim is None and anywhere:
-        others = sorted(memory.pools(), key=lambda other: -len(other.pages))
-        victims = (pager.victim(other) for other in others if other is not pool)
-        victim = next((page for page in victims if page is not None), None)
+def make_room(memory: Memory, pool: Pool, key: Key | None, within: Pool | None = None) -> None:
+    """Evict a page for `key`, which `pool` wants to have, of those `within` a pool that is full, or of all.
+
+    Raises NoFrameError if nobody can go.
+    """
+    pools = _in_turn(memory, pool, within)
+    victims = (memory.pager.victim(each, key if each is pool else None) for each in pools)
+    victim = next((page for page in victims if page is not None), None)
     if victim is None:
-        limit = f"its limit of {pool.limit} pages" if not pool.room else f"{pager.frames.frames} frames"
-        raise NoFrameError(f"nothing of {pool.name} can go, and {limit} are taken")
-    pager.evict(victim)
-    for dirty in victim.pool.policy.to_clean():
+        frames = memory.pager.frames.frames
+        limit = f"all {frames} frames" if within is None else f"its {within.limit} frames"
+        whose = "all" if within is None else within.name
+        raise NoFrameError(f"nothing of {whose} can go, and {limit} are taken", within)
+    memory.pager.evict(victim)
+    clean(memory, victim.pool)
+
+
+def _in_turn(memory: Memory, pool: Pool, within: Pool | None) -> list[Pool]:
+    """Return the pools that may have to give a frame up for `pool`, in the order in which they are asked.
+
+    First `pool` itself, then whoever has most. But where each task has its share, and this one less than
+    that, pages that belong to no task go before its own.
+    """
+    if within is pool:
+        return [pool]
+    others = [p for p in memory.pools() if p.pages and (within is None or within in p.line())]
+    others.sort(key=lambda other: -len(other.pages))
+    first = [memory.common, pool] if within is None and memory.allocation.local else [pool]
+    return list(dict.fromkeys([*first, *others]))
+
+
+def anyone(memory: Memory) -> Page | None:
+    """Return a page that may go, of whoever has most; None if none may."""
+    pools = sorted(memory.pools(), key=lambda pool: -len(pool.pages))
+    return next((page for pool in pools if (page := memory.pager.victim(pool)) is not None), None)
+
+
+def will_be_room(memory: Memory, pool: Pool | None) -> bool:
+    """Whether some page of `pool` (None: of all) is pinned only until it has come and was used."""
+    brief = Counter(space.fresh.key for space in memory.spaces.values() if space.fresh is not None)
+    brief.update(iter(memory.in_flight))
+    pages = [page for key in brief if (page := memory.pager.pages.get(key)) is not None]
+    return any(p.pins == brief[p.key] and (pool is None or pool in p.pool.line()) for p in pages)
+
+
+def shrink(memory: Memory, pool: Pool) -> None:
+    """Let `pool`, whose limit is lower than before, give up what it has too much; nobody waits for that."""
+    while pool.full(0) is pool:
+        try:
+            make_room(memory, pool, None, pool)
+        except NoFrameError:
+            break  # the rest is pinned, or swap is full
+    for transfer in pending_writes(memory):
+        memory.send(transfer)
+
+
+def clean(memory: Memory, pool: Pool) -> None:
+    """Write what the policy of `pool` wants written; nobody waits for that."""
+    for dirty in pool.policy.to_clean():
         write_behind(memory, memory.pager.pages[dirty])
 
 
 def leave(memory: Memory, page: Page, reason: str) -> None:
     """Unmap `page`, which is about to lose its frame, and note what must be written."""
     holders = list(page.holders)
-    for space, vpn in holders:
+    if page.order and memory.huge is not None:
+        memory.huge.leave(page)
+    for space, vpn in list(page.holders):
         memory.unmap(space, vpn, page)
     if page.dirty:
         memory.writes[_home(memory, page)] += 1 << page.order
+    unused = type(page.key) is not int and memory.cache.gone(page.key)
     memory.emit(
         ev.Evict(
             memory.now, memory.cpu, reason=reason, page=str(page.key), frame=page.frame, dirty=page.dirty,
-            pages=1 << page.order, holders=[(space.pid, vpn) for space, vpn in holders],
+            pages=1 << page.order, unused=unused, holders=[(space.pid, vpn) for space, vpn in holders],
         )
     )  # fmt: skip
 
@@ -100,7 +154,8 @@ def _home(memory: Memory, page: Page) -> str:
     if isinstance(page.key, int):
         if memory.swap is None:
             raise RuntimeError("an anonymous page was evicted without swap")  # a bug in llmos
-        memory.swap.give(page.key)
+        if not page.order:  # the parts of a huge one have slots of their own
+            memory.swap.give(page.key)
         return memory.swap.device
     return memory.file_of(page).device
 
@@ -113,8 +168,8 @@ def pending_writes(memory: Memory) -> list[Transfer]:
 
 
 def write_behind(memory: Memory, page: Page) -> None:
-    """Write the dirty `page` while it stays; nobody waits for it."""
-    if not page.dirty:
+    """Write the dirty `page` while it stays, if it is not huge; nobody waits for it."""
+    if not page.dirty or page.order:
         return
     transfer = Transfer(_home(memory, page), 1 << page.order, write=True)
     memory.pager.cleaned(page)
@@ -128,7 +183,7 @@ def read_from_swap(memory: Memory, space: Space, wanted: Page) -> Transfer:
         raise RuntimeError(f"page {wanted.key} is neither in memory nor in swap")  # a bug in llmos
     pages = [wanted]
     for other in swap.neighbours(wanted.key, memory.page_cluster):
-        if other not in memory.pager.pages and space.pool.room:
+        if other not in memory.pager.pages and space.pool.full() is None:
             page = memory.pager.load(other, space.pool)
             if page is not None:
                 pages.append(page)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from llmos.memory.allocation import Window
+    from llmos.memory.files import FileIo, OpenFile
     from llmos.memory.pager import Page, Pool
     from llmos.memory.space import Regions
     from llmos.memory.translation.base import PageTable
@@ -34,10 +36,16 @@ class Costs:
     """The kernel's work for a fault that needs a device, without the device."""
     zero_page_ns: int = 200
     copy_page_ns: int = 400
+    split_page_ns: int = 20
+    """Each base page of a huge page that is split."""
+    compare_page_ns: int = 400
+    """Each page that the scanner of same-page merging looks at: reading 4 KiB."""
     fork_page_ns: int = 50
     """Each page that a fork shares."""
     shootdown_ns: int = 1_000
     """Each other core, when a page goes whose entry it may have: an inter-processor interrupt."""
+    reclaim_page_ns: int = 200
+    """Each page that is evicted before somebody needs its frame: with watermarks."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -56,11 +64,19 @@ class Space:
     """Pages that are present."""
     fresh: Page | None = None
     """The page that the last fault has brought. It is pinned until it is used, so that every fault pays."""
+    most: int = 0
+    """The most pages that have been present."""
+    references: int = 0
+    """How many references it has made: its own time."""
+    window: Window | None = None
+    """Its last references, where its share of memory is its working set."""
     oom_score_adj: int = 0
     dead: bool = False
     """Whether it was killed for want of memory, and has no pages any more."""
     cpus: set[int] = field(default_factory=set)
     """Cores whose TLBs may have entries of it."""
+    files: dict[int, OpenFile] = field(default_factory=dict)
+    """By inode, where it is in the files that it has used."""
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +88,10 @@ class Wait:
     finish: Callable[[], None]
     key: Key | None = None
     """The page that somebody else is having read, if that is what it waits for."""
+    on: str = "page"
+    """What it waits for, where that is no device."""
+    ask: Callable[[Callable[[], None]], None] | None = None
+    """Asks to be told when that has come, before anything else is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +115,7 @@ class Death:
 
 @dataclass(slots=True, eq=False)
 class Touching:
-    """A process on its way through references: page number * 2 + (1 if it writes)."""
+    """A process on its way through references: page number * 2 + (1 if it writes); or through a file."""
 
     chunks: Iterator[Sequence[int]]
     references: Sequence[int] = ()
@@ -105,3 +125,5 @@ class Touching:
     done: bool = False
     owed_ns: int = 0
     """What is left of a stretch that a signal handler interrupted."""
+    io: FileIo | None = None
+    """The file that it goes through in place of references."""

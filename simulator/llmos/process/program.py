@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmos.costs.ops import Op
+from llmos.memory.readahead import Advice
 from llmos.memory.records import Touching
 
 US = 1_000
@@ -86,7 +87,7 @@ class SetAffinity:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Create a process that runs `program`; the call returns its pid, or -1 if its cgroup is full.
+    """Create a process that runs `program`; the call returns its pid, or -1 if its cgroup or memory is full.
 
     The child inherits everything but the name and what is periodic.
     """
@@ -158,10 +159,12 @@ class Touch:
 
     `references` makes the references, in chunks: page number * 2 + (1 if it writes). They count from the
     start of the region called `region`; the heap grows to what is touched. "": from page 0 of the space.
+    What is `drawn` is given a Random: a stream of its own, for each such call of each task.
     """
 
-    references: Callable[[], Iterator[Sequence[int]]]
+    references: Callable[..., Iterator[Sequence[int]]]
     region: str = "heap"
+    drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,86 @@ class Mlock:
 
     name: str
     lock: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Madvise:
+    """Say that the region called `name` is to be "huge" or "nohuge", "mergeable" or "unmergeable"."""
+
+    name: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Say that `pages` pages from `first` on of the region called `name`, just written, contain `content`.
+
+    Pages with the same content can be merged, until somebody writes them.
+    """
+
+    name: str
+    pages: int
+    content: str
+    first: int = 0
+
+
+# --- files ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """Read `bytes` (None: all that is left) of a file, from `offset` or from where the last call ended.
+
+    `random`: from a random page instead. `direct`: past the page cache. The call returns how many it read.
+    """
+
+    file: str
+    bytes: int | None = None
+    offset: int | None = None
+    random: bool = False
+    direct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFile:
+    """Write `bytes` (None: up to the end) into a file, as `ReadFile` reads; it grows if it must.
+
+    The call returns how many it wrote.
+    """
+
+    file: str
+    bytes: int | None = None
+    offset: int | None = None
+    random: bool = False
+    direct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fsync:
+    """Block until all that was written into a file is on its device."""
+
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """Let a file have `bytes`, in whole pages; what lies beyond is gone."""
+
+    file: str
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Advise:
+    """Say how the process will use a file: "normal", "sequential" (read more ahead) or "random" (nothing)."""
+
+    file: str
+    advice: Advice = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class DropCaches:
+    """Drop all clean pages of files that nobody has mapped; the call returns how many."""
 
 
 # --- waiting for one another: the objects are the machine's, and known by name --------------------------
@@ -290,7 +373,8 @@ class Receive:
 Call = (
     Compute | Work | Sleep | Io | YieldCpu | Nice | SetPriority | SetAffinity
     | Fork | Exec | Wait | Exit | EndJob | Kill | Handle | Pause
-    | Touch | Mmap | Munmap | Mprotect | Brk | Mlock | Touching
+    | Touch | Mmap | Munmap | Mprotect | Brk | Mlock | Madvise | Fill | Touching
+    | ReadFile | WriteFile | Fsync | Truncate | Advise | DropCaches
     | Lock | Unlock | Down | Up | WaitFor | Notify | Write | Read | Send | Receive
 )  # fmt: skip
 Program = Generator[Call, Any, Any]

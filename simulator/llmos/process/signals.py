@@ -5,7 +5,8 @@
   wait for a mutex goes on after the handler, and a wait for a condition ends without a notification.
 - A signal stays pending while its task cannot be reached: inside a system call; until the release of its
   first job has been handled; while it waits for a device or for its next release (then KILL and its like
-  do their work, a handler waits); while it is stopped (then only KILL and CONT do).
+  do their work, a handler waits); while it is stopped (then only KILL and CONT do) or swapped out as a
+  whole (then only KILL does).
 - KILL and STOP can be neither handled nor ignored. STOP freezes a task until CONT. CONT is ignored by
   default, all others kill.
 
@@ -74,9 +75,9 @@ def deliver(kernel: Kernel, target: Process, signal: str, reason: str, cpu: int)
     """Let `signal` reach `target` now, or as soon as it can be reached."""
     if target.gone or target.doomed:
         return
-    if signal == "CONT" and target.stopped:
+    if signal == "CONT" and target.stopped and not target.swapped:
         kernel.emit(ev.Signal(kernel.sim.now, cpu, target.pid, reason, signal=signal))
-        _continue(kernel, target)
+        go_on(kernel, target)
         if not callable(target.actions.get(signal)):
             return
     core = kernel.core_of(target)
@@ -88,7 +89,7 @@ def deliver(kernel: Kernel, target: Process, signal: str, reason: str, cpu: int)
     if callable(action):
         _interrupt(kernel, target, action, signal)
     elif signal == "STOP":
-        _stop(kernel, target, core)
+        stop(kernel, target, core, "stopped", "stopped by STOP")
     elif signal != "CONT" and action == "default":
         _doom(kernel, target, signal)
 
@@ -134,7 +135,7 @@ def _call_after(target: Process) -> Call | None:
 
 def _doom(kernel: Kernel, target: Process, signal: str) -> None:
     target.doomed = f"killed by {signal}"
-    _continue(kernel, target)
+    go_on(kernel, target)
     _divert(kernel, target, target.doomed)
 
 
@@ -151,7 +152,8 @@ def _divert(kernel: Kernel, target: Process, reason: str) -> None:
         kernel.wake(target, reason)
 
 
-def _stop(kernel: Kernel, target: Process, core: Core | None) -> None:
+def stop(kernel: Kernel, target: Process, core: Core | None, on: str, reason: str) -> None:
+    """Freeze `target` until `go_on`; the log says why."""
     target.stopped = True
     kernel.cores.keep_no_more(target)
     if target.blocked or target.dispatcher is None:
@@ -160,21 +162,21 @@ def _stop(kernel: Kernel, target: Process, core: Core | None) -> None:
     if core is not None:
         kernel.cores.sync(target.dispatcher)
         kernel.cores.halt(core)
-        kernel.block(core, target, "stopped", "stopped by STOP", unblock=None)
+        kernel.block(core, target, on, reason, unblock=None)
     else:
         target.dispatcher.withdraw(target)
         target.blocked = True
-        kernel.emit(ev.Suspend(kernel.sim.now, -1, target.pid, "stopped by STOP", on="stopped"))
+        kernel.emit(ev.Suspend(kernel.sim.now, -1, target.pid, reason, on=on))
 
 
-def _continue(kernel: Kernel, target: Process) -> None:
+def go_on(kernel: Kernel, target: Process, reason: str = "goes on") -> None:
     """Let a stopped task go on where it was: ready, or waiting."""
     if not target.stopped:
         return
     target.stopped = False
     if target.frozen:
         target.frozen = False
-        kernel.get_ready(target, "goes on")
+        kernel.get_ready(target, reason)
     elif target.missed_wake is not None:
         reason, result = target.missed_wake
         target.missed_wake = None

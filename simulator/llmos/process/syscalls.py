@@ -11,7 +11,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from llmos.process import channels, deadlock, periodic, program, signals, sync, touching
+from llmos.process import channels, deadlock, file_calls, periodic, program, signals, sync, touching
 from llmos.process.program import Exit
 from llmos.process.task import Process
 from llmos.trace import events as ev
@@ -117,7 +117,7 @@ def set_affinity(kernel: Kernel, core: Core, process: Process, call: program.Set
 def fork(kernel: Kernel, core: Core, parent: Process, call: program.Fork) -> bool:
     """Create a child that inherits everything but the name and what is periodic."""
     group, most = parent.group, kernel.most_in_group.get(parent.group)
-    if most is not None and kernel.in_group[group] >= most:
+    if (most is not None and kernel.in_group[group] >= most) or not touching.may_be_born(kernel, parent):
         kernel.fetch(parent, -1)
         return True
     pid = kernel.next_pid()
@@ -131,6 +131,7 @@ def fork(kernel: Kernel, core: Core, parent: Process, call: program.Fork) -> boo
         group=group,
         affinity=parent.affinity,
         working_set_bytes=parent.working_set_bytes,
+        memory_limit_bytes=parent.memory_limit_bytes,
         program=kernel.run_program(parent, call.program),
         actions=dict(parent.actions),
         parent=parent,
@@ -211,6 +212,14 @@ EFFECTS: Final = MappingProxyType[type, Effect](
         program.Mprotect: touching.mprotect,
         program.Brk: touching.brk,
         program.Mlock: touching.mlock,
+        program.Madvise: touching.madvise,
+        program.Fill: touching.fill,
+        program.ReadFile: file_calls.read_file,
+        program.WriteFile: file_calls.write_file,
+        program.Fsync: file_calls.fsync,
+        program.Truncate: file_calls.truncate,
+        program.Advise: file_calls.advise,
+        program.DropCaches: file_calls.drop_caches,
         program.Lock: sync.lock,
         program.Unlock: sync.unlock,
         program.Down: sync.down,

@@ -78,6 +78,8 @@ class Process(Task):
 
     space: Space | None = None
     """Its memory, if the machine has any."""
+    draws: int = 0
+    """How often it has touched what is drawn."""
 
     blocked: bool = False
     unblock: Callable[[], None] | None = None
@@ -89,6 +91,10 @@ class Process(Task):
     or it is continued."""
     stopped: bool = False
     """Whether it is stopped by a signal, until CONT."""
+    memory_limit_bytes: int | None = None
+    """How much memory it and each of its children may have, if that is limited."""
+    swapped: bool = False
+    """Whether it is stopped as load control has swapped it out."""
     frozen: bool = False
     """Whether it could run when it was stopped."""
     missed_wake: tuple[str, object] | None = None

@@ -11,9 +11,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from llmos.memory import mapping
+from llmos.engine.streams import stream
+from llmos.memory import mapping, writeback
 from llmos.memory.records import Death, Touching
-from llmos.process import signals
+from llmos.process import signals, swapping
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ def attach(kernel: Kernel, memory: Memory) -> None:
     """Put `memory` under `kernel`."""
     kernel.memory = memory
     memory.interrupt = kernel.cores.interrupt
+    tick = kernel.order.tick
+    if memory.huge is not None:
+        kernel.cores.beat(memory.huge.rules.scan_ns, tick, memory.huge.scan)
+    if memory.merging is not None:
+        kernel.cores.beat(memory.merging.rules.sleep_ns, tick, memory.merging.scan)
+    memory.phase = kernel.order.came
+    memory.load.tasks = swapping.KernelTasks(kernel)
 
     def kill(pid: int, reason: str) -> None:
         signals.deliver(kernel, kernel.processes[pid], "KILL", reason, max(0, memory.cpu))
@@ -45,7 +53,15 @@ def begin(kernel: Kernel, process: Process, call: program.Touch) -> Touching:
     region = None
     if call.region:
         region = _region(kernel, process, call.region)
-    return Touching(_placed(memory, space, region, call.references()))
+    return Touching(_placed(memory, space, region, _references(kernel, process, call)))
+
+
+def _references(kernel: Kernel, process: Process, call: program.Touch) -> Iterator[Sequence[int]]:
+    """Return what `call` touches. Lots do not depend on the pid, which may be another with another policy."""
+    if not call.drawn:
+        return call.references()
+    process.draws += 1
+    return call.references(stream(kernel.seed, f"touch/{process.name}/{process.draws}"))
 
 
 def _placed(
@@ -59,7 +75,7 @@ def _placed(
         if region is space.regions.heap and chunk:
             pages = (max(chunk) >> 1) + 1
             if pages > region.pages:
-                mapping.brk(memory, space, pages)
+                mapping.brk(memory, space, pages, piecemeal=True)
         base = region.start << 1
         yield [reference + base for reference in chunk]
 
@@ -82,7 +98,7 @@ def go_on(kernel: Kernel, core: Core, process: Process, touching: Touching) -> b
         _wait(kernel, core, process, then)
         return False
     if touching.done:
-        kernel.fetch(process, None)
+        kernel.fetch(process, touching.io.result if touching.io else None)
         return True
     if core.quantum_left is not None and core.quantum_left <= 0:
         kernel.cores.timer(core)
@@ -102,7 +118,7 @@ def go_on(kernel: Kernel, core: Core, process: Process, touching: Touching) -> b
 def _wait(kernel: Kernel, core: Core, process: Process, wait: Wait) -> None:
     """Let the process wait for its page. No signal can take a request back from the device."""
     memory, _ = _memory(kernel, process)
-    device = wait.transfers[0].device if wait.transfers else "page"
+    device = wait.transfers[0].device if wait.transfers else wait.on
     kernel.block(core, process, device, wait.reason, unblock=None)
 
     def done() -> None:
@@ -170,6 +186,24 @@ def mlock(kernel: Kernel, core: Core, process: Process, call: program.Mlock) -> 
     return _answer(kernel, core, process, what, call.name, region.start, region.pages, result)
 
 
+def madvise(kernel: Kernel, core: Core, process: Process, call: program.Madvise) -> bool:
+    """Note what is said about a region."""
+    _, space = _memory(kernel, process)
+    region = _region(kernel, process, call.name)
+    result = mapping.madvise(space, region.start, region.pages, call.advice)
+    return _answer(kernel, core, process, "madvise", call.name, region.start, region.pages, result)
+
+
+def fill(kernel: Kernel, core: Core, process: Process, call: program.Fill) -> bool:
+    """Give what was just written a name; without same-page merging nobody cares."""
+    memory, space = _memory(kernel, process)
+    region = _region(kernel, process, call.name)
+    if memory.merging is not None:
+        memory.merging.fill(space, region.start + call.first, call.pages, call.content)
+    kernel.fetch(process, 0)
+    return True
+
+
 # --- families -------------------------------------------------------------------------------------------
 
 
@@ -178,18 +212,29 @@ def born(kernel: Kernel, process: Process) -> None:
     memory = kernel.memory
     if memory is None:
         return
+    memory.now = kernel.sim.now
+    limit = process.memory_limit_bytes
+    limit = None if limit is None else max(1, limit // memory.page_bytes)
     parent = process.parent
     if parent is not None and parent.space is not None:
-        process.space = mapping.fork(memory, parent.space, process.pid, process.name)
+        process.space = mapping.fork(memory, parent.space, process.pid, process.name, limit)
         _tell(kernel, max(0, parent.cpu), process.space, "fork", "", 0, process.space.rss)
     else:
-        process.space = mapping.create(memory, process.pid, process.name, process.group)
+        process.space = mapping.create(memory, process.pid, process.name, process.group, limit=limit)
+        writeback.watch(memory)  # what those before it have left dirty
+
+
+def may_be_born(kernel: Kernel, parent: Process) -> bool:
+    """Whether the memory of a child may be promised."""
+    return kernel.memory is None or parent.space is None or mapping.may_fork(kernel.memory, parent.space)
 
 
 def gone(kernel: Kernel, core: Core, process: Process) -> None:
     """Take the memory of a process that has ended."""
     if kernel.memory is not None and process.space is not None:
+        kernel.memory.now = kernel.sim.now
         mapping.release(kernel.memory, process.space)
+        writeback.rest(kernel.memory)
         _tell(kernel, core.cpu, process.space, "exit", "", 0, 0)
 
 
@@ -207,6 +252,8 @@ def _answer(
     memory, space = _memory(kernel, process)
     if result >= 0:
         _tell(kernel, core.cpu, space, call, name, page, pages)
+    if owed := memory.take_owed():
+        kernel.cores.interrupt(core.cpu, "split", owed, "huge pages are split")
     kernel.fetch(process, result if result <= 0 else result * memory.page_bytes)
     return True
 

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -19,11 +20,14 @@ from llmos.engine.simulation import Simulation, Stop
 from llmos.engine.streams import stream
 from llmos.errors import LlmosError, PolicyError
 from llmos.memory.buddy import Buddy
+from llmos.memory.commit import Commit
 from llmos.memory.files import File
 from llmos.memory.memory import Memory
 from llmos.memory.oom import KILLERS
+from llmos.memory.page_cache import PageCache
 from llmos.memory.pager import Pool
 from llmos.memory.swap import Swap
+from llmos.memory.swappiness import ByKind
 from llmos.plugins import is_own
 from llmos.process import deadlock, hotplug, signals, touching
 from llmos.process.balance import Balance
@@ -155,6 +159,7 @@ class _Machine:
             cost_model=self.spec.cost_model,
             next_pid=lambda: next(self.pids),
             most_in_group=self.spec.most_in_group,
+            seed=self.spec.seed,
         )  # fmt: skip
         if self.spec.memory:
             touching.attach(kernel, self._build_memory(self.spec.memory, cpu.count, devices))
@@ -167,7 +172,8 @@ class _Machine:
         }
 
         def pool(name: str, limit: int | None) -> Pool:
-            return Pool(name, spec.replacement.make(spec.frames if limit is None else limit), limit)
+            make = partial(spec.replacement.make, spec.frames if limit is None else limit)
+            return Pool(name, make() if spec.swappiness is None else ByKind(make, spec.swappiness), limit)
 
         return Memory(
             self.sim, self.log,
@@ -183,6 +189,18 @@ class _Machine:
             grain_ns=spec.grain_ns if cores == 1 else min(spec.grain_ns, 10_000),
             page_cluster=spec.page_cluster,
             oom_score=KILLERS[spec.oom],
+            huge=spec.huge,
+            compacts=spec.compacts,
+            merging=spec.merging,
+            sharing=spec.sharing,
+            marks=spec.watermarks,
+            commit=Commit(
+                frames=spec.frames, swap_pages=spec.swap_pages, mode=spec.overcommit,
+                ratio=spec.overcommit_ratio,
+            ),
+            thrashing=spec.thrashing,
+            load_control=spec.load_control,
+            cache=PageCache(spec.page_cache, self.order.came, partial(stream, self.spec.seed)),
         )  # fmt: skip
 
     def _build_cores(self, cpu: CpuSpec) -> list[Core]:
@@ -230,6 +248,7 @@ class _Machine:
             wcet_ns=task.wcet_ns,
             affinity=task.affinity,
             working_set_bytes=task.working_set_bytes,
+            memory_limit_bytes=task.memory_limit_bytes,
         )
         if self.kernel is None:
             raise LlmosError(f"task {task.name} has no core to run on; give the machine a [cpu]")
@@ -355,6 +374,9 @@ def _header(spec: MachineSpec) -> ev.Run:
         convention=spec.convention,
         profile=spec.profile,
         processors=processors,
+        frames=spec.memory.frames if spec.memory else 0,
+        page_bytes=spec.memory.page_bytes if spec.memory else 0,
+        replacement=spec.memory.replacement.name if spec.memory else "",
     )
 
 

@@ -85,6 +85,9 @@ class Cgroup(Model):
     processes: Count | None = Field(
         default=None, description="How many processes it may have at a time; `fork` fails beyond that."
     )
+    memory: Size | None = Field(
+        default=None, gt=0, description="Memory that all its tasks together may have; left out: any."
+    )
 
 
 class Inject(Model):

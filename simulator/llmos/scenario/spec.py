@@ -12,9 +12,15 @@ from dataclasses import dataclass, field
 
 from llmos.costs.model import CostModel
 from llmos.engine.simulation import FOREVER
+from llmos.memory.allocation import Sharing
+from llmos.memory.huge import HugeRules
+from llmos.memory.ksm import MergeRules
+from llmos.memory.load_control import Thrashing
+from llmos.memory.page_cache import CacheRules
 from llmos.memory.records import Costs as MemoryCosts
 from llmos.memory.tlb import Tlb
 from llmos.memory.translation.base import PageTable
+from llmos.memory.watermarks import Watermarks
 from llmos.process.balance import Balancing
 from llmos.process.channels import Mailbox, Pipe
 from llmos.process.cores import Rules
@@ -65,6 +71,8 @@ class TaskSpec:
     group: str = ""
     affinity: frozenset[int] | None = None
     working_set_bytes: int = 0
+    memory_limit_bytes: int | None = None
+    """How much memory it may have, if that is limited."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,8 +208,20 @@ class MemorySpec:
     swap_pages: int = 0
     swap_device: str = ""
     page_cluster: int = 0
+    page_cache: CacheRules = field(default_factory=CacheRules)
     oom: str = "badness"
+    sharing: Sharing = field(default_factory=Sharing)
+    watermarks: Watermarks | None = None
+    swappiness: int | None = None
+    """How much anonymous pages are to go rather than pages of files, 0 to 200; None = one order for all."""
+    overcommit: int = 1
+    overcommit_ratio: int = 50
+    thrashing: Thrashing = field(default_factory=Thrashing)
+    load_control: bool = False
     grain_ns: int = 1_000_000
+    huge: HugeRules | None = None
+    compacts: bool = True
+    merging: MergeRules | None = None
     files: Sequence[FileSpec] = ()
 
 

@@ -141,6 +141,7 @@ def _place(task: Task | TaskWorkload, burst: int | None) -> dict[str, Any]:
     return {
         "affinity": None if task.affinity is None else frozenset(task.affinity),
         "working_set_bytes": task.working_set,
+        "memory_limit_bytes": task.memory_limit,
         "wcet_ns": burst if task.wcet is None else task.wcet,
     }
 

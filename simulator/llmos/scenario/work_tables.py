@@ -79,6 +79,9 @@ class _Work(_Terms):
         default=None, min_length=1, description="The cores that it may run on; left out: all."
     )
     working_set: Size = Field(default=0, description="Cache that it needs, where cores have caches.")
+    memory_limit: Size | None = Field(
+        default=None, gt=0, description="Memory that it, and each of its children, may have; left out: any."
+    )
     wcet: PositiveDuration | None = Field(
         default=None,
         description="Declared worst-case execution time, for policies that plan; left out: `burst`.",

@@ -43,7 +43,10 @@ class Processor(Struct, omit_defaults=True):
 
 
 class Run(Event, tag="run", gc=True):
-    """The first line of every log: what was run, on which machine, with which costs."""
+    """The first line of every log: what was run, on which machine, with which costs.
+
+    A machine with memory has so many `frames` of `page_bytes`, and a `replacement` policy for them.
+    """
 
     schema: int = 1
     version: str = ""
@@ -53,6 +56,9 @@ class Run(Event, tag="run", gc=True):
     convention: str = ""
     profile: str = ""
     processors: list[Processor] = field(default_factory=list)
+    frames: int = 0
+    page_bytes: int = 0
+    replacement: str = ""
 
 
 # --- the life of a task -------------------------------------------------------------------------------
@@ -305,13 +311,14 @@ class Evict(Event, tag="evict", gc=True):
     """A page has lost its frame to somebody else; `holders` (pid, page number) do not have it any more.
 
     `page` is its key: a number if it is anonymous, (inode, index) if it is of a file. If it was `dirty`, it
-    is written to its device.
+    is written to its device. `unused`: it was read ahead in vain.
     """
 
     page: str = ""
     frame: int = -1
     pages: int = 1
     dirty: bool = False
+    unused: bool = False
     holders: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -328,6 +335,104 @@ class Region(Event, tag="region"):
     rss: int = 0
 
 
+class FileAccess(Event, tag="file_access"):
+    """A task has asked for `pages` pages of `file` from `page` on; `hits` of them were in the page cache.
+
+    `what` is "read", "write", "map" (a fault), "around" (mapped beside it, unasked), "dirty" (about to be
+    written through a mapping), "direct read" or "direct write" (past the page cache). `ahead` pages had been
+    read ahead and are used for the first time; `dirtied` are dirty from now on.
+    """
+
+    what: str = ""
+    file: str = ""
+    page: int = 0
+    pages: int = 0
+    hits: int = 0
+    ahead: int = 0
+    dirtied: int = 0
+
+
+class Readahead(Event, tag="readahead"):
+    """`pages` pages of a window of `file` from `page` on are read; nobody has asked for `ahead` of them.
+
+    When the task comes to page `marker` (-1: none), the next window is read.
+    """
+
+    file: str = ""
+    page: int = 0
+    pages: int = 0
+    ahead: int = 0
+    marker: int = -1
+
+
+class Writeback(Event, tag="writeback"):
+    """`pages` dirty pages of `file` from `page` on begin to be written, and are clean from now on."""
+
+    file: str = ""
+    page: int = 0
+    pages: int = 0
+
+
+class Drop(Event, tag="drop"):
+    """`pages` pages of `file` ("": of any) are not in the page cache any more, and nobody has their frames.
+
+    `unused` of them were read ahead in vain; `dirty` ones are lost.
+    """
+
+    file: str = ""
+    pages: int = 0
+    unused: int = 0
+    dirty: int = 0
+
+
+class Huge(Event, tag="huge"):
+    """Something has happened to a huge page of `pages` base pages at page number `page`.
+
+    `what` is "fault" (a first touch has brought it), "promote" (the scanner has put it in place of base
+    pages; then the task has `rss` pages), "split" (into base pages), "swap" (it had to make room), "free"
+    (nobody has it any more), or "none": there was no block of frames for one, as memory is in pieces
+    (`fragmentation` near 1) or full (near 0). Of one that is no more, `untouched` base pages were never used.
+    """
+
+    what: str = ""
+    page: int = -1
+    frame: int = -1
+    pages: int = 0
+    untouched: int = 0
+    cost_ns: int = 0
+    rss: int = 0
+    fragmentation: float = 0.0
+
+
+class Compact(Event, tag="compact"):
+    """Compaction has `moved` pages to make a block of 2^`order` frames, which takes the kernel `cost_ns`.
+
+    The fragmentation for that order (near 1: frames are free, but in pieces) was `before`; `after` it is 0
+    if there is such a block.
+    """
+
+    moved: int = 0
+    order: int = 0
+    before: float = 0.0
+    after: float = 0.0
+    cost_ns: int = 0
+
+
+class Merge(Event, tag="merge"):
+    """The scanner of same-page merging has looked at `scanned` pages, in `cost_ns`, and `merged` some.
+
+    Now `shared` pages stand for others, so that `saved` pages need no frame; less the scanner's own records
+    that is a profit of `profit_bytes`, which may be negative.
+    """
+
+    scanned: int = 0
+    merged: int = 0
+    shared: int = 0
+    saved: int = 0
+    profit_bytes: int = 0
+    cost_ns: int = 0
+
+
 class OomKill(Event, tag="oom_kill", gc=True):
     """The task is killed as no page can go; `scores` (pid, score) are those of all candidates.
 
@@ -336,6 +441,43 @@ class OomKill(Event, tag="oom_kill", gc=True):
 
     pages: int = 0
     scores: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Reclaim(Event, tag="reclaim"):
+    """Watermarks have made somebody evict `pages` pages, so that `free` frames are free.
+
+    `how` is "background" (kswapd), or "direct": the task's own fault does it, in `cost_ns`.
+    """
+
+    how: str = ""
+    pages: int = 0
+    free: int = 0
+    cost_ns: int = 0
+
+
+class Thrashing(Event, tag="thrashing"):
+    """The machine has begun to thrash, or it is `over`: what the window of `window_ns` that ends now shows.
+
+    Of `faults` major faults `refaults` brought back what was evicted only lately, and the cores were `busy`
+    for that share of the time.
+    """
+
+    over: bool = False
+    window_ns: int = 0
+    faults: int = 0
+    refaults: int = 0
+    busy: float = 0.0
+
+
+class SwapTask(Event, tag="swap_task"):
+    """Load control takes the task `out`: it is kept from running, and `pages` pages were evicted.
+
+    Or it lets it go on, as there is room for the `pages` pages that it needs. It has `rss` pages now.
+    """
+
+    out: bool = False
+    pages: int = 0
+    rss: int = 0
 
 
 # --- engines ------------------------------------------------------------------------------------------
@@ -372,7 +514,9 @@ class End(Event, tag="end"):
 KINDS: tuple[type[Event], ...] = (
     Run, Arrive, Dispatch, Renew, Preempt, Yield, Block, Wake, Exit, Suspend, Reap, Exec, Change, Signal,
     Migrate, Hotplug, Warm, Share, Deadlock, Queue, Syscall, Interrupt, Tick, IoStart, IoDone, Release,
-    Complete, Abort, Miss, Touched, Reference, Fault, Evict, Region, OomKill, Iterate, FirstToken, End,
+    Complete, Abort, Miss, Touched, Reference, Fault, Evict, Region, FileAccess,
+    Readahead, Writeback, Drop, Huge, Compact, Merge, OomKill, Reclaim, Thrashing, SwapTask,
+    Iterate, FirstToken, End,
 )  # fmt: skip
 
 

@@ -41,6 +41,63 @@ class TaskMemory:
 
 
 @dataclass(slots=True, eq=False)
+class CacheState:
+    """What happened to the pages of files."""
+
+    hits: int = 0
+    """Pages that somebody asked for and that were there."""
+    misses: int = 0
+    direct: int = 0
+    """Pages that were read or written past the page cache."""
+    read_ahead: int = 0
+    """Pages that were read before anybody asked for them."""
+    used_ahead: int = 0
+    wasted_ahead: int = 0
+    """Of these, pages that went before anybody asked for them."""
+    dirty: int = 0
+    most_dirty: int = 0
+    written_back: int = 0
+    """Pages that were written while they stayed."""
+
+
+@dataclass(slots=True, eq=False)
+class HugeState:
+    """What happened to huge pages, and to make room for them."""
+
+    now: int = 0
+    most: int = 0
+    faults: int = 0
+    """Huge pages that a first touch has brought."""
+    promotions: int = 0
+    splits: int = 0
+    swapped: int = 0
+    failures: int = 0
+    """How often there was no block of frames for one."""
+    untouched: int = 0
+    """Base pages of those that are no more, which nobody has ever touched."""
+    compactions: int = 0
+    moved: int = 0
+    """Pages that compaction has moved."""
+    fragmentation: float = 0.0
+    """How much memory was in pieces when a block was wanted last."""
+    cost_ns: int = 0
+    """What promoting, splitting and moving took."""
+
+
+@dataclass(slots=True, eq=False)
+class MergeState:
+    """What same-page merging has done, and has brought when its scanner came by last."""
+
+    scanned: int = 0
+    merged: int = 0
+    shared: int = 0
+    saved: int = 0
+    most_saved: int = 0
+    profit_bytes: int = 0
+    cost_ns: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class MemoryState:
     """All tasks' memory, and what happened to the machine's."""
 
@@ -48,6 +105,15 @@ class MemoryState:
     evictions: int = 0
     written: int = 0
     """Evicted pages that had to be written first."""
+    cache: CacheState = field(default_factory=CacheState)
+    huge: HugeState = field(default_factory=HugeState)
+    merging: MergeState = field(default_factory=MergeState)
+    reclaimed: dict[str, int] = field(default_factory=lambda: {"background": 0, "direct": 0})
+    """Pages that went as watermarks said so, by who evicted them."""
+    thrashing: list[ev.Thrashing] = field(default_factory=list)
+    """When the machine began to thrash, and when that was over."""
+    swapped_tasks: list[ev.SwapTask] = field(default_factory=list)
+    """Which tasks load control has taken out and brought back."""
     oom_kills: list[ev.OomKill] = field(default_factory=list)
     references: list[ev.Reference] = field(default_factory=list)
     """Every reference, in order, if they were logged."""
@@ -105,6 +171,9 @@ def _fault(memory: MemoryState, event: ev.Fault) -> None:
 def _evict(memory: MemoryState, event: ev.Evict) -> None:
     memory.evictions += event.pages
     memory.written += event.pages * event.dirty
+    memory.cache.wasted_ahead += event.unused
+    if event.dirty and event.page.startswith("("):  # of a file
+        memory.cache.dirty -= event.pages
     for pid, _ in event.holders:
         task = memory.of(pid)
         task.evicted += event.pages
@@ -115,9 +184,83 @@ def _region(memory: MemoryState, event: ev.Region) -> None:
     _resident(memory.of(event.task), event.rss)
 
 
+def _file_access(memory: MemoryState, event: ev.FileAccess) -> None:
+    cache = memory.cache
+    if event.what.startswith("direct"):
+        cache.direct += event.pages
+    elif event.what in {"read", "write", "map"}:
+        cache.hits += event.hits
+        cache.misses += event.pages - event.hits
+    cache.used_ahead += event.ahead
+    cache.dirty += event.dirtied
+    cache.most_dirty = max(cache.most_dirty, cache.dirty)
+
+
+def _readahead(memory: MemoryState, event: ev.Readahead) -> None:
+    memory.cache.read_ahead += event.ahead
+
+
+def _writeback(memory: MemoryState, event: ev.Writeback) -> None:
+    memory.cache.written_back += event.pages
+    memory.cache.dirty -= event.pages
+
+
+def _drop(memory: MemoryState, event: ev.Drop) -> None:
+    memory.cache.wasted_ahead += event.unused
+    memory.cache.dirty -= event.dirty
+
+
 def _oom_kill(memory: MemoryState, event: ev.OomKill) -> None:
     memory.oom_kills.append(event)
     _resident(memory.of(event.task), 0)
+
+
+def _reclaim(memory: MemoryState, event: ev.Reclaim) -> None:
+    memory.reclaimed[event.how] += event.pages
+
+
+def _thrashing(memory: MemoryState, event: ev.Thrashing) -> None:
+    memory.thrashing.append(event)
+
+
+def _swap_task(memory: MemoryState, event: ev.SwapTask) -> None:
+    memory.swapped_tasks.append(event)
+    _resident(memory.of(event.task), event.rss)
+
+
+def _huge(memory: MemoryState, event: ev.Huge) -> None:
+    huge = memory.huge
+    huge.cost_ns += event.cost_ns
+    if event.what == "none":
+        huge.failures += 1
+        huge.fragmentation = event.fragmentation
+    elif event.what in ("fault", "promote"):
+        huge.now += 1
+        huge.most = max(huge.most, huge.now)
+        huge.faults += event.what == "fault"
+        huge.promotions += event.what == "promote"
+        _resident(memory.of(event.task), event.rss)
+    else:
+        huge.now -= 1
+        huge.splits += event.what == "split"
+        huge.swapped += event.what == "swap"
+        huge.untouched += event.untouched
+
+
+def _compact(memory: MemoryState, event: ev.Compact) -> None:
+    memory.huge.compactions += 1
+    memory.huge.moved += event.moved
+    memory.huge.cost_ns += event.cost_ns
+    memory.huge.fragmentation = event.after
+
+
+def _merge(memory: MemoryState, event: ev.Merge) -> None:
+    merging = memory.merging
+    merging.scanned += event.scanned
+    merging.merged += event.merged
+    merging.cost_ns += event.cost_ns
+    merging.shared, merging.saved, merging.profit_bytes = event.shared, event.saved, event.profit_bytes
+    merging.most_saved = max(merging.most_saved, event.saved)
 
 
 def _resident(task: TaskMemory, pages: int) -> None:
@@ -132,6 +275,16 @@ RULES: Final = MappingProxyType[type[ev.Event], Callable[[MemoryState, Any], Non
         ev.Fault: _fault,
         ev.Evict: _evict,
         ev.Region: _region,
+        ev.FileAccess: _file_access,
+        ev.Readahead: _readahead,
+        ev.Writeback: _writeback,
+        ev.Drop: _drop,
+        ev.Huge: _huge,
+        ev.Compact: _compact,
+        ev.Merge: _merge,
         ev.OomKill: _oom_kill,
+        ev.Reclaim: _reclaim,
+        ev.Thrashing: _thrashing,
+        ev.SwapTask: _swap_task,
     }
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmos.trace.memory import TaskMemory, total
+from llmos.trace.memory import CacheState, HugeState, MergeState, TaskMemory, total
 from llmos.trace.metrics import metrics, response_ns, tpot_ns, ttft_ns, turnaround_ns, waiting_ns
 from llmos.trace.records import Mode, ProcessorState, TaskState
 from llmos.trace.state import State
@@ -88,18 +88,76 @@ def _memory(state: State, *, references: bool) -> dict[str, Any]:
         "total": _task_memory(total(memory)),
         "evictions": memory.evictions,
         "writebacks": memory.written,
+        "page_cache": _page_cache(memory.cache),
         "oom_kills": [
             {"t_ns": kill.t, "task": state.tasks[kill.task].name, "pages": kill.pages,
              "scores": {state.tasks[pid].name: score for pid, score in kill.scores}}
             for kill in memory.oom_kills
         ],
+        "reclaimed": memory.reclaimed,
+        "thrashing": [
+            {"t_ns": seen.t, "over": seen.over, "major_faults": seen.faults, "refaults": seen.refaults,
+             "busy": seen.busy}
+            for seen in memory.thrashing
+        ],
+        "swapped_tasks": [
+            {"t_ns": swap.t, "task": state.tasks[swap.task].name, "out": swap.out, "pages": swap.pages}
+            for swap in memory.swapped_tasks
+        ],
     }  # fmt: skip
+    if memory.huge.most or memory.huge.failures:
+        out["huge_pages"] = _huge_pages(memory.huge)
+    if memory.merging.scanned:
+        out["merging"] = _merging(memory.merging)
     if references:
         out["references"] = [
             {"task": state.tasks[r.task].name, "page": r.page, "write": r.write, "hit": r.hit, "frame": r.frame}
             for r in memory.references
         ]
     return out
+
+
+def _page_cache(cache: CacheState) -> dict[str, Any]:
+    return {
+        "hits": cache.hits,
+        "misses": cache.misses,
+        "direct": cache.direct,
+        "readahead": cache.read_ahead,
+        "readahead_used": cache.used_ahead,
+        "readahead_wasted": cache.wasted_ahead,
+        "dirty": cache.dirty,
+        "max_dirty": cache.most_dirty,
+        "written_back": cache.written_back,
+    }
+
+
+def _huge_pages(huge: HugeState) -> dict[str, Any]:
+    return {
+        "now": huge.now,
+        "max": huge.most,
+        "faults": huge.faults,
+        "promotions": huge.promotions,
+        "splits": huge.splits,
+        "swapped": huge.swapped,
+        "failures": huge.failures,
+        "untouched_pages": huge.untouched,
+        "compactions": huge.compactions,
+        "moved_pages": huge.moved,
+        "fragmentation": huge.fragmentation,
+        "cost_ns": huge.cost_ns,
+    }
+
+
+def _merging(merging: MergeState) -> dict[str, Any]:
+    return {
+        "scanned": merging.scanned,
+        "merged": merging.merged,
+        "shared_pages": merging.shared,
+        "saved_pages": merging.saved,
+        "max_saved_pages": merging.most_saved,
+        "profit_bytes": merging.profit_bytes,
+        "cost_ns": merging.cost_ns,
+    }
 
 
 def _task_memory(task: TaskMemory) -> dict[str, Any]:
