@@ -41,6 +41,7 @@ NEVER = {"plot": MACHINE, "tui": MACHINE}
 HOME = {
     "click": {"cli"},
     "matplotlib": {"plot"},
+    "numba": {"memory"},
     "simpy": {"engine"},
     "textual": {"tui"},
     "torch": {"kernels"},

@@ -169,7 +169,7 @@ def _steps(
     steps = []
     for reference in references:
         page, write = reference
-        done = places.refer(page, write=write)
+        done = places.refer(page, write=write, why=True)
         if not done.hit:
             inside[inside.index(done.victim)] = page  # type: ignore[arg-type]  # our keys are pages
         back: list[Any] = [key for key in (done.victim,) if key in dirty]

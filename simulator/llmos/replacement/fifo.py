@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Container
 
+from llmos.replacement._lists import first
 from llmos.replacement.base import NONE, Key, ReplacementPolicy, Structure
 
 
@@ -25,7 +26,7 @@ class Fifo(ReplacementPolicy):
         pass
 
     def victim(self, spared: Container[Key] = NONE, incoming: Key | None = None) -> Key | None:
-        return next((key for key in self._queue if key not in spared), None)
+        return first(self._queue, spared)
 
     def removed(self, key: Key) -> None:
         del self._queue[key]

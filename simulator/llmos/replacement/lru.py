@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Container
 
+from llmos.replacement._lists import first
 from llmos.replacement.base import NONE, Key, ReplacementPolicy, Structure
 
 
@@ -27,7 +28,7 @@ class Lru(ReplacementPolicy):
         self._order.move_to_end(key)
 
     def victim(self, spared: Container[Key] = NONE, incoming: Key | None = None) -> Key | None:
-        return next((key for key in self._order if key not in spared), None)
+        return first(self._order, spared)
 
     def removed(self, key: Key) -> None:
         del self._order[key]

@@ -37,8 +37,10 @@ class Places:
         self.policy = policy
         self.resident: dict[Key, None] = {}
 
-    def refer(self, key: Key, *, write: bool = False, spared: Container[Key] = NONE) -> Reference:
-        """Refer to `key`, which becomes resident if it is not."""
+    def refer(
+        self, key: Key, *, write: bool = False, spared: Container[Key] = NONE, why: bool = False
+    ) -> Reference:
+        """Refer to `key`, which becomes resident if it is not; `why`: with the reason for its victim."""
         policy = self.policy
         if key in self.resident:
             policy.accessed(key, write=write)
@@ -48,7 +50,7 @@ class Places:
             victim = chosen(policy, self.resident, spared, key)
             if victim is None:
                 raise LookupError(f"all {self.capacity} places are spared; there is none for {key!r}")
-            done = Reference(hit=False, victim=victim, reason=policy.reason(victim))
+            done = Reference(hit=False, victim=victim, reason=policy.reason(victim) if why else "")
             del self.resident[victim]
             policy.evicted(victim)
         self.resident[key] = None
