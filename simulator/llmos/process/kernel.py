@@ -55,6 +55,7 @@ class Kernel:
         cost_model: CostModel | None,
         next_pid: Callable[[], int],
         most_in_group: Mapping[str, int],
+        seed: int = 0,
     ) -> None:
         self.sim = sim
         self.emit = log.emit
@@ -71,6 +72,7 @@ class Kernel:
         self.next_pid = next_pid
         self.most_in_group = most_in_group
         """How many processes a cgroup may have, where that is limited."""
+        self.seed = seed
         self.memory: Memory | None = None
         """The machine's memory, if it is modelled."""
         self.processes: dict[int, Process] = {}

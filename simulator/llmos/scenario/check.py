@@ -7,10 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from llmos.errors import did_you_mean
-from llmos.scenario import memory, outside, positions
+from llmos.scenario import memory, outside, positions, traces
 from llmos.scenario.build import policy_of, worlds
 from llmos.scenario.programs import Programs
 from llmos.scenario.source import Findings, Scenario
@@ -90,17 +89,7 @@ def _work(scenario: Scenario, findings: Findings) -> None:
             else:
                 programs.burst(1, workload.io, path)
         if workload.trace is not None:
-            _trace(scenario.folder / workload.trace, (*path, "trace"), findings)
-
-
-def _trace(trace: Path, path: positions.Path, findings: Findings) -> None:
-    try:
-        there, beside = trace.is_file(), [file.name for file in trace.parent.glob("*")]
-    except (OSError, ValueError):  # a name that no file can have
-        there, beside = False, []
-    if not there:
-        hint = did_you_mean(trace.name, beside) or "a relative path starts at the scenario's folder"
-        findings.add(path, f"there is no trace file {str(trace)[:200]!r}", hint=hint)
+            traces.look_for(scenario.folder / workload.trace, (*path, "trace"), findings)
 
 
 def _policies(scenario: Scenario, findings: Findings) -> None:

@@ -19,6 +19,7 @@ from llmos.scenario.memory_tables import FileTable, MemoryTable
 from llmos.scenario.program_tables import VERBS, Program
 from llmos.scenario.shared_tables import Cgroup, Condition, Inject, Mailbox, Mutex, Pipe, Semaphore
 from llmos.scenario.sweep_tables import Sweep
+from llmos.scenario.touch_tables import TOUCHES
 from llmos.scenario.work_tables import Request, RequestWorkload, Task, TaskWorkload, Workload
 
 
@@ -113,3 +114,4 @@ TAGGED: Final[dict[str, type[Model]]] = {TAG + verb: model for verb, model in VE
     "~request": RequestWorkload,
 }
 """The model behind each tag of a union."""
+    **TOUCHES,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from llmos.costs.ops import DTYPE_BYTES, LARGEST
 from llmos.errors import did_you_mean
@@ -19,24 +18,7 @@ Protection = Literal["rw", "r", "w", ""]
 Dtype = Literal["fp32", "bf16", "fp16"]
 
 
-def _page_reference(value: object) -> object:
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}w?", value):
-        return int(value.removesuffix("w")) << 1 | value.endswith("w")
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12:
-        return value << 1
-    raise UnfitError(f"{shown(value)} is no page", hint='write its number, as in 7, or "7w" to write it')
-
-
-PageReference = Annotated[
-    int,
-    BeforeValidator(_page_reference),
-    WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+w?$"}]}
-    ),
-]
-"""A reference to a page: its number * 2 + (1 if it is written)."""
-
-
+from llmos.scenario.touch_tables import TouchPages, TouchStep
 class ComputeStep(Model):
     """Work on the core."""
 
@@ -237,15 +219,6 @@ class ReceiveStep(Model):
     receive: Name = Field(description="The mailbox.")
 
 
-class TouchStep(Model):
-    """Refer to memory."""
-
-    touch: Name = Field(description='What is touched: "heap", "stack", or what `mmap` has named.')
-    pages: list[PageReference] = Field(
-        min_length=1, max_length=1_000_000, description='Pages in order; "7w" writes page 7.'
-    )
-
-
 class MmapStep(Model):
     """Map a file, or anonymous memory."""
 
@@ -317,7 +290,7 @@ VERBS: Final[dict[str, type[Model]]] = {
     "receive": ReceiveStep,
     "matmul": MatmulStep,
     "vector_add": VectorAddStep,
-    "touch": TouchStep,
+    "touch": TouchPages,
     "mmap": MmapStep,
     "munmap": MunmapStep,
     "mprotect": MprotectStep,
@@ -339,7 +312,7 @@ def _step(value: Any) -> Any:
 
 
 def _verb(value: dict[str, Any]) -> str:
-    return TAG + next(key for key in value if key in VERBS)
+    return TAG + next(key for key in (*ALSO_KEYS, *value) if key in value and key in VERBS)
 
 
 Step = Annotated[
@@ -361,6 +334,8 @@ Step = Annotated[
     | Annotated[UnlockStep, Tag("~unlock")]
     | Annotated[DownStep, Tag("~down")]
     | Annotated[UpStep, Tag("~up")]
+ALSO_KEYS: Final = ("touch", "mlock")
+"""Verbs of steps that have a key which is a verb elsewhere: `write`, `lock`."""
     | Annotated[WaitForStep, Tag("~wait_for")]
     | Annotated[NotifyStep, Tag("~notify")]
     | Annotated[WriteStep, Tag("~write")]

@@ -9,18 +9,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from types import GeneratorType, MappingProxyType
 from typing import Any, Final
 
 from llmos import plugins
 from llmos.costs.ops import Matmul, Op, VectorAdd
 from llmos.errors import LlmosError, PolicyError, did_you_mean
+from llmos.memory import patterns
 from llmos.process import program as calls
 from llmos.process.program import Call, Compute, EndJob, Fork, Io, Sleep, Wait, Work, YieldCpu
-from llmos.scenario import positions
+from llmos.scenario import positions, touch_tables, traces
 from llmos.scenario import program_tables as tables
 from llmos.scenario.program_tables import Step
 from llmos.scenario.source import Findings, Scenario
@@ -162,20 +164,28 @@ class Programs:
         return out, children
 
     def _call(self, step: Step, path: positions.Path) -> Call:
-        for key, kind in _NAMES.items():
-            if key in step.model_fields_set:
-                self._check_shared(kind, getattr(step, key), (*path, key))
+        self._check_names(step, path)
         match step:
             case tables.AffinityStep():
                 return calls.SetAffinity(self._cores(step.affinity, (*path, "affinity")))
             case _:
                 return _CALLS[type(step)](step)
 
+            case touch_tables.Pattern():
+                return self._pattern(step, path)
+            case touch_tables.TouchTrace():
+                return self._trace(step, path)
     def _check_shared(self, kind: str, name: str, path: positions.Path) -> None:
         known = [thing.name for thing in getattr(self.scenario.model, kind)]
         if name not in known:
             hint = did_you_mean(name, known) or f'declare it: [[{kind}]] with name = "{name}"'
             self.findings.add(path, f'there is no {kind} "{name}"', allowed=tuple(known), hint=hint)
+    def _check_names(self, step: Step, path: positions.Path) -> None:
+        for key, kind in _NAMES.items():
+            name = getattr(step, key, None)
+            if isinstance(name, str):  # `lock` of mlock and `write` of touch are none
+                self._check_shared(kind, name, (*path, key))
+
 
     def _cores(self, numbers: list[int], path: positions.Path) -> frozenset[int]:
         count = self.scenario.model.cpu.count if self.scenario.model.cpu else 1
@@ -200,6 +210,28 @@ class Programs:
             try:
                 function = plugins.load_function(spec, relative_to=self.scenario.folder)
             except LlmosError as error:
+    def _pattern(self, step: touch_tables.Pattern, path: positions.Path) -> Call:
+        memory = self.scenario.model.memory
+        page_bytes = memory.page if memory else patterns.PAGE_BYTES
+        try:
+            step.references(page_bytes, Random(0))  # nothing is drawn before the first reference
+        except LlmosError as error:
+            self.findings.add_error(path, error)
+        return calls.Touch(lambda random: step.references(page_bytes, random), step.touch, drawn=True)
+
+    def _trace(self, step: touch_tables.TouchTrace, path: positions.Path) -> Call:
+        file = self.scenario.folder / step.trace
+        traces.look_for(file, (*path, "trace"), self.findings)
+
+        def references() -> Iterator[Sequence[int]]:
+            from llmos.memory.traces import read  # NumPy takes a while to load
+
+            trace = read(file, kind=step.kind or "", page_size=step.page_size, column=step.column)
+            chunks = patterns.numbered(trace)
+            return chunks if step.limit is None else patterns.first(chunks, step.limit)
+
+        return calls.Touch(references, step.touch)
+
                 self.findings.add_error(path, error)
                 return _NOTHING
             self._functions[spec] = Code(lambda: _generator(function, spec, self.scenario.folder))
@@ -234,7 +266,7 @@ _CALLS: Final = MappingProxyType[Any, Callable[[Any], Call]](
         tables.WriteStep: lambda step: calls.Write(step.write, step.size),
         tables.ReadStep: lambda step: calls.Read(step.read, step.size),
         tables.SendStep: lambda step: calls.Send(step.send),
-        tables.TouchStep: lambda step: calls.Touch(lambda: iter([step.pages]), step.touch),
+        touch_tables.TouchPages: lambda step: calls.Touch(lambda: iter([step.pages]), step.touch),
         tables.MmapStep: lambda step: calls.Mmap(
             step.mmap, step.size, step.file or "", step.offset, step.shared, step.protection
         ),

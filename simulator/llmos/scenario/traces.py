@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from llmos.errors import Problem, ScenarioError, did_you_mean
-from llmos.scenario import units
+from llmos.scenario import positions, units
+from llmos.scenario.source import Findings
 from llmos.scenario.units import UnfitError
 
 LARGEST_FILE_BYTES: Final = 256 * 2**20
@@ -46,6 +47,17 @@ class Column:
     field: str
     name: str
     unit: str = ""
+
+
+def look_for(trace: Path, path: positions.Path, findings: Findings) -> None:
+    """Note it if the file `trace`, which is asked for at `path`, is not there."""
+    try:
+        there, beside = trace.is_file(), [file.name for file in trace.parent.glob("*")]
+    except (OSError, ValueError):  # a name that no file can have
+        there, beside = False, []
+    if not there:
+        hint = did_you_mean(trace.name, beside) or "a relative path starts at the scenario's folder"
+        findings.add(path, f"there is no trace file {str(trace)[:200]!r}", hint=hint)
 
 
 def read(
