@@ -102,6 +102,7 @@ class ScenarioModel(Model):
 
 
 TAGGED: Final[dict[str, type[Model]]] = {TAG + verb: model for verb, model in VERBS.items()} | {
+    **TOUCHES,
     "~arrive all-at-once": arrivals.AllAtOnce,
     "~arrive periodic": arrivals.Periodic,
     "~arrive poisson": arrivals.Poisson,
@@ -114,4 +115,3 @@ TAGGED: Final[dict[str, type[Model]]] = {TAG + verb: model for verb, model in VE
     "~request": RequestWorkload,
 }
 """The model behind each tag of a union."""
-    **TOUCHES,

@@ -10,6 +10,7 @@ from llmos.costs.ops import DTYPE_BYTES, LARGEST
 from llmos.errors import did_you_mean
 from llmos.scenario.fields import TAG, CoreNumber, Count, Duration, Model, Name, Priority, Size, Yes
 from llmos.scenario.shared_tables import Signal
+from llmos.scenario.touch_tables import TouchPages, TouchStep
 from llmos.scenario.units import UnfitError, kind, shown, size_bytes
 
 Repeats = Annotated[int, Field(ge=1, le=10**9)]
@@ -18,7 +19,6 @@ Protection = Literal["rw", "r", "w", ""]
 Dtype = Literal["fp32", "bf16", "fp16"]
 
 
-from llmos.scenario.touch_tables import TouchPages, TouchStep
 class ComputeStep(Model):
     """Work on the core."""
 
@@ -298,6 +298,8 @@ VERBS: Final[dict[str, type[Model]]] = {
     "mlock": MlockStep,
     "repeat": RepeatStep,
 }
+ALSO_KEYS: Final = ("touch", "mlock")
+"""Verbs of steps that have a key which is a verb elsewhere: `write`, `lock`."""
 
 
 def _step(value: Any) -> Any:
@@ -334,8 +336,6 @@ Step = Annotated[
     | Annotated[UnlockStep, Tag("~unlock")]
     | Annotated[DownStep, Tag("~down")]
     | Annotated[UpStep, Tag("~up")]
-ALSO_KEYS: Final = ("touch", "mlock")
-"""Verbs of steps that have a key which is a verb elsewhere: `write`, `lock`."""
     | Annotated[WaitForStep, Tag("~wait_for")]
     | Annotated[NotifyStep, Tag("~notify")]
     | Annotated[WriteStep, Tag("~write")]

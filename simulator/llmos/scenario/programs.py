@@ -166,26 +166,26 @@ class Programs:
     def _call(self, step: Step, path: positions.Path) -> Call:
         self._check_names(step, path)
         match step:
+            case touch_tables.Pattern():
+                return self._pattern(step, path)
+            case touch_tables.TouchTrace():
+                return self._trace(step, path)
             case tables.AffinityStep():
                 return calls.SetAffinity(self._cores(step.affinity, (*path, "affinity")))
             case _:
                 return _CALLS[type(step)](step)
 
-            case touch_tables.Pattern():
-                return self._pattern(step, path)
-            case touch_tables.TouchTrace():
-                return self._trace(step, path)
-    def _check_shared(self, kind: str, name: str, path: positions.Path) -> None:
-        known = [thing.name for thing in getattr(self.scenario.model, kind)]
-        if name not in known:
-            hint = did_you_mean(name, known) or f'declare it: [[{kind}]] with name = "{name}"'
-            self.findings.add(path, f'there is no {kind} "{name}"', allowed=tuple(known), hint=hint)
     def _check_names(self, step: Step, path: positions.Path) -> None:
         for key, kind in _NAMES.items():
             name = getattr(step, key, None)
             if isinstance(name, str):  # `lock` of mlock and `write` of touch are none
                 self._check_shared(kind, name, (*path, key))
 
+    def _check_shared(self, kind: str, name: str, path: positions.Path) -> None:
+        known = [thing.name for thing in getattr(self.scenario.model, kind)]
+        if name not in known:
+            hint = did_you_mean(name, known) or f'declare it: [[{kind}]] with name = "{name}"'
+            self.findings.add(path, f'there is no {kind} "{name}"', allowed=tuple(known), hint=hint)
 
     def _cores(self, numbers: list[int], path: positions.Path) -> frozenset[int]:
         count = self.scenario.model.cpu.count if self.scenario.model.cpu else 1
@@ -205,11 +205,6 @@ class Programs:
             )
         return name
 
-    def _function(self, spec: str, path: positions.Path) -> Code:
-        if spec not in self._functions:
-            try:
-                function = plugins.load_function(spec, relative_to=self.scenario.folder)
-            except LlmosError as error:
     def _pattern(self, step: touch_tables.Pattern, path: positions.Path) -> Call:
         memory = self.scenario.model.memory
         page_bytes = memory.page if memory else patterns.PAGE_BYTES
@@ -232,6 +227,11 @@ class Programs:
 
         return calls.Touch(references, step.touch)
 
+    def _function(self, spec: str, path: positions.Path) -> Code:
+        if spec not in self._functions:
+            try:
+                function = plugins.load_function(spec, relative_to=self.scenario.folder)
+            except LlmosError as error:
                 self.findings.add_error(path, error)
                 return _NOTHING
             self._functions[spec] = Code(lambda: _generator(function, spec, self.scenario.folder))
