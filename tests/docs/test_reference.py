@@ -18,6 +18,7 @@ from llmos.scenario.load import load_text
 from llmos.scenario.machine import run
 from llmos.sched.base import Scheduler, Task
 from llmos.trace import events as ev
+from llmos.trace.metrics import MEMORY
 from llmos.trace.report import document
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +104,10 @@ def test_every_metric_is_documented_and_the_other_way_round():
     }
     expected |= {cells[0].strip("`") for cells in table[6:]}
     assert {name.split(".", 1)[1] for name in both_worlds()["metrics"]} == expected
+
+
+def test_every_number_of_the_memory_is_documented_and_the_other_way_round():
+    assert documented()["Numbers of the memory"] == [*MEMORY]
 
 
 def test_every_key_of_a_comparison_is_documented_and_the_other_way_round():

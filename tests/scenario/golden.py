@@ -29,7 +29,7 @@ def summary(path: Path) -> dict[str, Any]:
         "finish_ns": {t.name: t.finish_ns for t in list(outcome.state.tasks.values())[:20]},
         "metrics": _rounded(metrics(outcome.state)),
         "compare": {
-            column.scheduler: _rounded({m: estimate(column.values[m]).mean for m in plan.metrics if plan})
+            column.name: _rounded({m: estimate(column.values[m]).mean for m in plan.metrics if plan})
             for column in columns
         },
     }

@@ -14,7 +14,7 @@ from llmos.plot.curves import cdf
 from llmos.plot.heatmap import heatmap
 from llmos.plot.load import load_curve
 from llmos.plot.misses import miss_ratio
-from llmos.plot.page import save
+from llmos.plot.page import check_path, save
 from llmos.plot.queue import queue
 from llmos.plot.results import Results, read_results
 from llmos.plot.service import service
@@ -23,6 +23,7 @@ from llmos.plot.timeline import gantt
 __all__ = [
     "Results",
     "cdf",
+    "check_path",
     "comparison",
     "gantt",
     "heatmap",

@@ -1,8 +1,8 @@
-"""Schedulers side by side: one panel per metric, one row of panels per world.
+"""Policies side by side: one panel per metric, one row of panels per world.
 
 - A bar is the mean over the seeds, from zero; its whisker is the 95 % confidence interval. One seed
   has none.
-- A scheduler looks the same in every panel, so that one can be followed from CPU tasks to requests.
+- A policy looks the same in every panel, so that one can be followed from CPU tasks to requests.
 - Each panel says its unit and which direction is better. The best mean is bold; whether it is better by
   more than chance, the whiskers tell.
 """
@@ -22,14 +22,16 @@ from llmos.errors import LlmosError, did_you_mean
 from llmos.plot.looks import INK, QUIET, WHITE, look
 from llmos.plot.page import BODY_WIDTH, Page, nothing, page, style
 from llmos.plot.texts import BODY, HEADING, SMALL, clean, line, shorten, width_of
-from llmos.plot.words import WORLDS, Unit, Wording, caption, is_metric, number, wording
+from llmos.plot.words import SUBJECTS, Unit, Wording, caption, is_metric, number, wording
 from llmos.scenario.compare import Comparison, Estimate, estimate
 
 DEFAULT = {
     "cpu": ("cpu.response_mean_ns", "cpu.turnaround_mean_ns", "cpu.slowdown_p95"),
     "llm": ("llm.ttft_mean_ns", "llm.turnaround_mean_ns", "llm.slowdown_p95"),
+    "memory": ("memory.major_faults", "memory.faults_per_1000", "memory.effective_access_mean_ns"),
 }
-"""Per world: how soon it begins, how soon it is done, and whether somebody starves for that."""
+"""Per world: how soon it begins, how soon it is done, and whether somebody starves for that; of the memory:
+how often a reference faults, and what it costs in the end."""
 MOST_PANELS = 4
 """In one row."""
 NAMES = (0.9, 1.7)
@@ -60,7 +62,7 @@ def comparison(comparison: Comparison, metrics: Sequence[str] | None = None) -> 
     """
     there = {name: None for column in comparison.columns for name in column.values}
     if not there:
-        return _nothing(comparison, "no scheduler has a result to compare.")
+        return _nothing(comparison, "no policy has a result to compare.")
     chosen = _chosen(there, comparison.asked if metrics is None else metrics)
     if not chosen:
         return _nothing(
@@ -131,7 +133,7 @@ def _remarks(rows: Sequence[Sequence[_Panel]]) -> list[str]:
 
 
 def _draw(comparison: Comparison, rows: Sequence[Sequence[_Panel]], caption: Sequence[str]) -> Page:
-    names = [clean(column.scheduler) for column in comparison.columns]
+    names = [clean(column.name) for column in comparison.columns]
     left = min(max(NAMES[0], *(width_of(n[:200], BODY) + 0.1 for n in names)), NAMES[1])
     left = max(left, *(width_of(_world(row), HEADING, bold=True) + 0.15 for row in rows))
     panels = max(map(len, rows))
@@ -168,7 +170,7 @@ def _small_print(panel: _Panel, width: float) -> list[str]:
 
 
 def _world(row: Sequence[_Panel]) -> str:
-    return WORLDS.get(row[0].words.world, row[0].words.world)
+    return SUBJECTS.get(row[0].words.world, row[0].words.world)
 
 
 def _unit(panel: _Panel) -> Unit:

@@ -98,7 +98,7 @@ def _from_comparison(comparison: Comparison) -> _Source:
     return _Source(
         comparison.question or comparison.scenario,
         partial(caption, comparison.scenario, comparison.seeds, comparison.convention, comparison.profile),
-        [(column.scheduler, column.samples) for column in comparison.columns],
+        [(column.name, column.samples) for column in comparison.columns],
     )
 
 

@@ -154,18 +154,30 @@ def nothing(title: str, caption: Sequence[str], why: str) -> Figure:
     return sheet.figure
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write `figure` to `path`, as PNG, SVG or PDF by its suffix, whole or not at all.
+def check_path(path: str | Path) -> None:
+    """See to it that a figure can be written to `path`, before anything has run.
 
-    Raises LlmosError when the suffix is another one, or the file cannot be written.
+    Raises LlmosError when its suffix is another one, or it is a folder.
     """
-    suffix = Path(path).suffix.lower()
+    path = Path(path)
+    suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise LlmosError(
             f'a figure cannot be written as "{suffix}"' if suffix else "the name of a figure needs a suffix",
             file=path,
             hint=f"allowed: {', '.join(FORMATS)}",
         )
+    if path.is_dir():
+        raise LlmosError("this is a folder; name a file", file=path)
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write `figure` to `path`, as PNG, SVG or PDF by its suffix, whole or not at all.
+
+    Raises LlmosError when the suffix is another one, or the file cannot be written.
+    """
+    check_path(path)
+    suffix = Path(path).suffix.lower()
     about: dict[str, Any] = {"Title": clean(str(figure.get_label())) or "llmos"}
     if suffix == ".png":
         about |= {"Software": "llmos"}

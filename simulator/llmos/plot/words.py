@@ -15,6 +15,7 @@ from llmos.trace.events import Run
 
 WORLDS = {"cpu": "CPU tasks", "llm": "LLM requests"}
 MEMBERS = {"cpu": "tasks", "llm": "requests"}
+SUBJECTS = {**WORLDS, "memory": "Memory"}
 STATISTICS = {"mean": "mean", "p50": "median", "p95": "95th percentile", "max": "longest"}
 
 QUANTITIES = {
@@ -34,13 +35,23 @@ QUANTITIES = {
     "utilisation": "Utilisation",
     "overhead": "Kernel and switching",
     "tokens": "Token rate",
+    "accesses": "References",
+    "minor_faults": "Minor faults",
+    "major_faults": "Major faults",
+    "faults_per_1000": "Faults per 1,000 references",
+    "evictions": "Evictions",
+    "writebacks": "Evicted pages written",
+    "oom_kills": "OOM kills",
+    "tlb_miss_ratio": "TLB miss ratio",
+    "access": "Access time",
+    "effective_access": "Effective access time",
 }
 # The field has other words for the same thing in the other world.
 IN_LLM = {"response": "Time to first run", "turnaround": "End-to-end time", "tasks": "Requests"}
 
 HIGHER = {"finished", "throughput", "utilisation", "tokens"}
-NEITHER = {"tasks"}
-SHARES = {"utilisation", "overhead"}
+NEITHER = {"tasks", "accesses"}
+SHARES = {"utilisation", "overhead", "tlb_miss_ratio"}
 RATES = {"throughput": "per s", "tokens": "tokens per s"}
 
 
@@ -74,7 +85,7 @@ class Wording:
     @property
     def members(self) -> str:
         """What the metric is of: "CPU tasks"."""
-        return WORLDS.get(self.world, self.world)
+        return SUBJECTS.get(self.world, self.world)
 
     def unit(self, values: Sequence[float]) -> Unit:
         """Return the unit in which `values` of this metric are best written together."""
@@ -115,7 +126,7 @@ def in_words(metric: str) -> str:
 def is_metric(metric: str) -> bool:
     """Return whether a run can have such a metric, measured or not."""
     words = wording(metric)[1]
-    return words.world in WORLDS and words.quantity in QUANTITIES
+    return words.world in SUBJECTS and words.quantity in QUANTITIES
 
 
 def name_of(quantity: str, world: str) -> str:

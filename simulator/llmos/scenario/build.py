@@ -21,7 +21,7 @@ from llmos.process.cores import Rules
 from llmos.process.dispatcher import Costs
 from llmos.scenario import offered, outside, policies, positions, realtime
 from llmos.scenario.machine_tables import Cpu, Engine
-from llmos.scenario.memory import memory_of
+from llmos.scenario.memory import memory_of, replacement_of
 from llmos.scenario.policies import World
 from llmos.scenario.programs import DEFAULT_DEVICE, Programs
 from llmos.scenario.source import Findings, Scenario
@@ -38,14 +38,15 @@ def build(
     *,
     seed: int | None = None,
     scheduler: Choice | None = None,
+    replacement: Choice | None = None,
     profile: str | None = None,
     folder: Path = Path(),
 ) -> MachineSpec:
     """The machine that a scenario describes, and its work.
 
     `seed` and `profile` stand in place of the scenario's own; `scheduler` replaces the policies of
-    the cores and of the engine alike, and a path in it starts at `folder`. Raises ScenarioError with
-    all problems.
+    the cores and of the engine alike, `replacement` that of the frames; paths in them start at `folder`.
+    Raises ScenarioError with all problems.
     """
     model = scenario.model
     findings = Findings(scenario.file, scenario.lines)
@@ -55,7 +56,7 @@ def build(
     costs, source = _costs(_profile_of(scenario) if profile is None else profile, findings)
     _price(work, costs, findings)
 
-    asked = Findings(None, {})  # what is wrong with `scheduler` is not in the file
+    asked = Findings(None, {})  # what is wrong with these policies is not in the file
 
     def policy(own: Choice, world: World) -> PolicySpec | None:
         if scheduler is None:
@@ -66,7 +67,10 @@ def build(
     if model.cpu and model.cpu.partition:
         realtime.deal(work.tasks, model.cpu.count, model.cpu.partition, findings)
     cpu, engine = _cpu(scenario, policy), _engine(scenario, policy, costs, findings)
-    memory = memory_of(scenario, seed, findings)
+    frames = None
+    if replacement is not None:
+        frames = replacement_of(scenario, replacement, ("replacement",), asked, folder, seed=seed)
+    memory = memory_of(scenario, seed, findings, frames)
     findings.problems += asked.problems
     _pace(work, cpu, engine, costs, findings)
     findings.raise_any()

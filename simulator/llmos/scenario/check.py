@@ -104,6 +104,8 @@ def _policies(scenario: Scenario, findings: Findings) -> None:
     for i, choice in enumerate(model.compare.schedulers):
         for world in here:
             policy_of(scenario, choice, world, ("compare", "schedulers", i), findings)
+    for i, choice in enumerate(model.compare.replacements):
+        memory.replacement_of(scenario, choice, ("compare", "replacements", i), findings)
     known = metric_names(scenario)
     for i, name in enumerate(model.compare.metrics):
         if name not in known:

@@ -1,18 +1,20 @@
-"""Schedulers side by side: the same scenario, the same seeds, one column each.
+"""Policies side by side: the same scenario, the same seeds, one column each.
 
-- All schedulers see the same arrivals and demands: a workload depends on the seed, never on the
-  policy.
+- A column is a scheduler, a replacement policy of the memory, or one of each: of several schedulers and
+  several replacement policies, every combination has its column.
+- All policies see the same arrivals and demands: a workload depends on the seed, never on the policy.
 - A mean over several seeds carries its 95 % confidence interval (Student's t over the seeds). One
   seed has no interval, and none is invented.
-- The same work makes pairs: `Comparison.difference` compares a scheduler with the first one seed by
+- The same work makes pairs: `Comparison.difference` compares a column with the first one seed by
   seed, so that what the seeds do to both cancels. Its interval is mostly much narrower than the two
-  means' own: whether it holds 0 says whether the schedulers differ by more than chance.
+  means' own: whether it holds 0 says whether the policies differ by more than chance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,6 +22,7 @@ from statistics import fmean, stdev
 from llmos.errors import LlmosError, RunError
 from llmos.scenario.build import Choice, build, policy_of, worlds
 from llmos.scenario.machine import Outcome, run
+from llmos.scenario.memory import replacement_of
 from llmos.scenario.points import seeds_of
 from llmos.scenario.policies import label
 from llmos.scenario.source import Findings, Scenario
@@ -68,9 +71,10 @@ def _t_95(freedom: int) -> float:
 
 @dataclass(slots=True)
 class Column:
-    """What one scheduler did: a number per metric and seed, and the samples of all seeds pooled."""
+    """What one choice of policies did: a number per metric and seed, and the samples of all seeds pooled."""
 
     scheduler: str
+    """"" if it is the scenario's own."""
     values: dict[str, list[float]] = field(default_factory=dict)
     """Metric name -> one value per seed (`llmos.trace.metrics`)."""
     samples: dict[str, list[float]] = field(default_factory=dict)
@@ -78,6 +82,13 @@ class Column:
     hashes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     """Runs that did not do what they set out to do, and why; they have no numbers."""
+    replacement: str = ""
+    """"" if it is the scenario's own."""
+
+    @property
+    def name(self) -> str:
+        """What the column is called: its policies."""
+        return " + ".join(filter(None, (self.scheduler, self.replacement)))
 
 
 @dataclass(slots=True)
@@ -111,33 +122,39 @@ def compare(
     seeds: Sequence[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
     *,
+    replacements: Sequence[Choice] | None = None,
     profile: str | None = None,
 ) -> Comparison:
-    """Run `scenario` with each scheduler and seed; what is left out is as its [compare] says.
+    """Run `scenario` with each scheduler, each replacement policy and each seed.
 
-    A path among `schedulers` starts at the current folder. `progress` gets the runs that are done and
-    their total. A run that fails is noted in its column. Raises ScenarioError when a scheduler does not
-    fit, and RunError when no run at all does what it set out to do.
+    When neither kind of policy is given, both are as its [compare] says, as are the seeds; a path among
+    those given starts at the current folder. `progress` gets the runs that are done and their total. A run
+    that fails is noted in its column. Raises ScenarioError when a policy does not fit, and RunError when
+    no run at all does what it set out to do.
     """
     plan = scenario.model.compare
     folder = Path()
-    if schedulers is None:
-        schedulers, folder = plan.schedulers if plan else [], scenario.folder
+    if schedulers is None and replacements is None and plan:
+        schedulers, replacements, folder = plan.schedulers, plan.replacements, scenario.folder
     if seeds is None:
         seeds = seeds_of(scenario, plan.seeds if plan else 1)
-    if not schedulers or not seeds:
+    if not (schedulers or replacements) or not seeds:
         raise LlmosError(
             "there is nothing to compare",
             file=scenario.file,
-            hint="name schedulers, or give the scenario a [compare]",
+            hint="name schedulers or replacement policies, or give the scenario a [compare]",
         )
-    _fit(scenario, schedulers, folder)
+    _fit(scenario, schedulers or (), replacements or (), folder)
     source = ""
-    columns = [Column(label(choice)) for choice in schedulers]
+    choices = list(product(schedulers or [None], replacements or [None]))
+    columns = [Column(_label(scheduler), replacement=_label(other)) for scheduler, other in choices]
     done = 0
-    for choice, column in zip(schedulers, columns, strict=True):
+    for (scheduler, replacement), column in zip(choices, columns, strict=True):
         for seed in seeds:
-            spec = build(scenario, seed=seed, scheduler=choice, profile=profile, folder=folder)
+            spec = build(
+                scenario, seed=seed, scheduler=scheduler, replacement=replacement, profile=profile,
+                folder=folder,
+            )  # fmt: skip
             outcome = run(spec, keep_spans=False)
             column.hashes.append(outcome.log_sha256)
             if outcome.ok:
@@ -147,9 +164,9 @@ def compare(
             source = spec.profile
             done += 1
             if progress:
-                progress(done, len(schedulers) * len(seeds))
+                progress(done, len(choices) * len(seeds))
     if not any(column.values for column in columns):
-        raise RunError(f"{columns[0].scheduler} with {columns[0].failures[0]}", file=scenario.file)
+        raise RunError(f"{columns[0].name} with {columns[0].failures[0]}", file=scenario.file)
     return Comparison(
         scenario.name,
         scenario.question,
@@ -161,9 +178,17 @@ def compare(
     )
 
 
-def _fit(scenario: Scenario, schedulers: Sequence[Choice], folder: Path) -> None:
-    """Try all schedulers before the first long run; raises ScenarioError with all their problems."""
+def _label(choice: Choice | None) -> str:
+    return "" if choice is None else label(choice)
+
+
+def _fit(
+    scenario: Scenario, schedulers: Sequence[Choice], replacements: Sequence[Choice], folder: Path
+) -> None:
+    """Try all policies before the first long run; raises ScenarioError with all their problems."""
     findings = Findings(None, {})
+    for choice in replacements:
+        replacement_of(scenario, choice, ("replacements",), findings, folder)
     for choice in schedulers:
         for world in worlds(scenario):
             policy_of(scenario, choice, world, ("schedulers",), findings, folder)

@@ -200,7 +200,7 @@ class _Machine:
             ),
             thrashing=spec.thrashing,
             load_control=spec.load_control,
-            cache=PageCache(spec.page_cache, self.order.came, partial(stream, self.spec.seed)),
+            cache=PageCache(spec.page_cache, partial(stream, self.spec.seed)),
         )  # fmt: skip
 
     def _build_cores(self, cpu: CpuSpec) -> list[Core]:

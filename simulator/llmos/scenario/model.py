@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llmos.scenario import arrivals, distributions
 from llmos.scenario.fields import TAG, Model, PlainDuration, PositiveDuration
@@ -20,19 +20,35 @@ from llmos.scenario.program_tables import VERBS, Program
 from llmos.scenario.shared_tables import Cgroup, Condition, Inject, Mailbox, Mutex, Pipe, Semaphore
 from llmos.scenario.sweep_tables import Sweep
 from llmos.scenario.touch_tables import TOUCHES
+from llmos.scenario.units import UnfitError
 from llmos.scenario.work_tables import Request, RequestWorkload, Task, TaskWorkload, Workload
 
 
 class Compare(Model):
     """What `llmos compare` does with this scenario when it is told nothing else."""
 
-    schedulers: list[Choice] = Field(min_length=1, max_length=100, description="The schedulers side by side.")
+    schedulers: list[Choice] = Field(
+        default=[], min_length=1, max_length=100, description="The schedulers side by side."
+    )
+    replacements: list[Choice] = Field(
+        default=[],
+        min_length=1,
+        max_length=100,
+        description="The replacement policies of the memory side by side; with schedulers, each with each.",
+    )
     seeds: int = Field(
         default=1, ge=1, le=1000, description="How many seeds: the scenario's own, and the next ones."
     )
     metrics: list[str] = Field(
         default=[], max_length=100, description="The numbers to show, as in cpu.turnaround_mean_ns."
     )
+
+    @model_validator(mode="after")
+    def _several(self) -> Compare:
+        if not self.schedulers and not self.replacements:
+            hint = 'as in schedulers = ["fcfs", "rr"] or replacements = ["lru", "clock"]'
+            raise UnfitError("there is nothing to compare", hint=hint)
+        return self
 
 
 class ScenarioModel(Model):

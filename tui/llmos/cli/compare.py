@@ -1,4 +1,4 @@
-"""`llmos compare`: the same scenario under several schedulers, side by side."""
+"""`llmos compare`: the same scenario under several policies, side by side."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from llmos.scenario.load import find, load
 from llmos.scenario.points import seeds_of
 from llmos.scenario.source import Scenario
 
-WORLDS = {"cpu": "CPU tasks", "llm": "LLM requests"}
+SUBJECTS = {"cpu": "CPU tasks", "llm": "LLM requests", "memory": "Memory"}
 USUAL = (
     "response_mean_ns", "turnaround_mean_ns", "turnaround_p95_ns", "ttft_mean_ns", "tpot_mean_ns",
-    "slowdown_mean", "switches", "overhead", "deadline_misses",
+    "slowdown_mean", "switches", "overhead", "deadline_misses", "major_faults", "faults_per_1000",
+    "tlb_miss_ratio", "effective_access_mean_ns",
 )  # fmt: skip
 """What is shown when nobody asks for anything else."""
 
@@ -29,6 +30,9 @@ USUAL = (
 @scenario_argument
 @click.option(
     "--scheduler", "-s", "schedulers", multiple=True, help='Which ones: "fcfs,rr quantum=5 ms", or repeat.'
+)
+@click.option(
+    "--replacement", "replacements", multiple=True, help='Which replacement policies of the memory: "lru,clock".'
 )
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="How many seeds, from the scenario's own on.")
 @click.option(
@@ -44,25 +48,29 @@ def command(
     ctx: click.Context,
     scenario: str,
     schedulers: tuple[str, ...],
+    replacements: tuple[str, ...],
     seeds: int | None,
     metrics: tuple[str, ...],
     profile: str | None,
     plot_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Run SCENARIO under several schedulers and seeds; print means with 95 % confidence intervals.
+    """Run SCENARIO under several policies and seeds; print means with 95 % confidence intervals.
 
-    All schedulers get the same work. What is not given is as the scenario's [compare] says.
+    All policies get the same work. What is not given is as the scenario's [compare] says. Of several
+    schedulers and several replacement policies every combination is run.
 
-    With several seeds, each scheduler is also compared with the first one seed by seed; * marks a mean
+    With several seeds, each column is also compared with the first one seed by seed; * marks a mean
     difference whose interval excludes 0.
     """
     loaded = load(find(scenario))
     wanted = metrics_of(metrics, metric_names(loaded))
-    result = _measured(loaded, schedulers, seeds, profile)
     if plot_path:
-        from llmos.plot import comparison, save
+        from llmos.plot import check_path, comparison, save
 
+        check_path(plot_path)  # before the runs
+    result = _measured(loaded, schedulers, replacements, seeds, profile)
+    if plot_path:
         save(comparison(result, wanted or result.asked or None), plot_path)
     if as_json:
         print_json(as_document(result, wanted))
@@ -75,18 +83,26 @@ def command(
 
 def failures(result: Comparison) -> list[str]:
     """Name the runs that did not do what they set out to do."""
-    return [f"{column.scheduler} with {failure}" for column in result.columns for failure in column.failures]
+    return [f"{column.name} with {failure}" for column in result.columns for failure in column.failures]
 
 
 def measure(
-    scenario: str, schedulers: tuple[str, ...] = (), seeds: int | None = None, profile: str | None = None
+    scenario: str,
+    schedulers: tuple[str, ...] = (),
+    replacements: tuple[str, ...] = (),
+    seeds: int | None = None,
+    profile: str | None = None,
 ) -> Comparison:
     """Run the comparison of the scenario of that name, with a progress bar."""
-    return _measured(load(find(scenario)), schedulers, seeds, profile)
+    return _measured(load(find(scenario)), schedulers, replacements, seeds, profile)
 
 
 def _measured(
-    scenario: Scenario, schedulers: tuple[str, ...], seeds: int | None, profile: str | None
+    scenario: Scenario,
+    schedulers: tuple[str, ...],
+    replacements: tuple[str, ...],
+    seeds: int | None,
+    profile: str | None,
 ) -> Comparison:
     with progress(scenario.name) as report:
         return compare(
@@ -94,20 +110,21 @@ def _measured(
             split_list(schedulers) or None,
             seeds_of(scenario, seeds) if seeds else None,
             progress=lambda done, total: report(done / total, f"{done} of {total} runs"),
+            replacements=split_list(replacements) or None,
             profile=profile,
         )
 
 
 def show(result: Comparison, wanted: Sequence[str] = ()) -> None:
-    """Print one table per world, schedulers as columns; of the metrics that are wanted, or else asked for."""
+    """Print one table per world, policies as columns; of the metrics that are wanted, or else asked for."""
     wanted = wanted or result.asked
     say(result.question, style="bold")
     say()
-    for world, title in WORLDS.items():
+    for world, title in SUBJECTS.items():
         names = [n for n in wanted or _usual(result) if n.startswith(world + ".")]
         if names:
             rows = [row for name in names for row in _rows(result, name, world)]
-            table(title, ("", *(column.scheduler for column in result.columns)), rows)
+            table(title, ("", *(column.name for column in result.columns)), rows)
             say()
     for failure in failures(result):
         click.echo(f"the run failed: {failure}", err=True)
@@ -119,7 +136,7 @@ def show(result: Comparison, wanted: Sequence[str] = ()) -> None:
     )
     say(f"{result.scenario}, {seeds}{interval}", style="dim")
     if _is_paired(result):
-        first = result.columns[0].scheduler
+        first = result.columns[0].name
         say(f"minus {first}: mean of the differences seed by seed; * its interval excludes 0", style="dim")
     if result.profile:
         say(f"costs: {result.profile}", style="dim")
@@ -135,13 +152,13 @@ def _usual(result: Comparison) -> list[str]:
 
 
 def _rows(result: Comparison, name: str, world: str) -> list[list[str]]:
-    """Return the means of a metric, and below them the differences from the first scheduler."""
+    """Return the means of a metric, and below them the differences from the first column."""
     short = name.removeprefix(world + ".").removesuffix("_ns")
     rows = [[short, *(_cell(_estimate(column, name), name) for column in result.columns)]]
     if _is_paired(result):
         differences = [result.difference(column, name) for column in result.columns]
         cells = [_cell(d, name) + (" *" if d and d.excludes_zero else "") for d in differences]
-        rows.append([f"  minus {result.columns[0].scheduler}", *cells])
+        rows.append([f"  minus {result.columns[0].name}", *cells])
     return rows
 
 
@@ -172,7 +189,8 @@ def as_document(result: Comparison, only: Sequence[str] = ()) -> dict[str, Any]:
         "seeds": result.seeds,
         "columns": [
             {
-                "scheduler": column.scheduler,
+                "scheduler": column.scheduler or None,
+                "replacement": column.replacement or None,
                 "log_sha256": column.hashes,
                 "failed": column.failures,
                 "metrics": {

@@ -67,11 +67,13 @@ def amount(value: float | None, name: str = "_ns", digits: int = 6) -> str:
     """Write a metric's value with the unit that its name ends with, to so many digits."""
     if value is None:
         return "-"
+    if name.endswith("_ns") and abs(value) < 1000 and value != round(value):
+        return f"{value:.4g} ns"  # a mean of a few nanoseconds
     if name.endswith("_ns"):
         return duration(round(value), digits)
     if name.endswith("_per_s"):
         return f"{value:,.4g} /s"
-    if name.endswith(("utilisation", "overhead")):
+    if name.endswith(("utilisation", "overhead", "ratio")):
         return f"{value:.1%}"
     return f"{value:,.4g}"
 

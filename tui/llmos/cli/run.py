@@ -39,6 +39,10 @@ scheduler_option = click.option(
     "-s",
     help='Scheduler, in place of the scenario\'s own: "rr", "rr quantum=5 ms", "mine.py:Mine".',
 )
+replacement_option = click.option(
+    "--replacement",
+    help='Replacement policy of the memory, in place of the scenario\'s own: "clock", "clock bits=2".',
+)
 profile_option = click.option(
     "--profile", help='Cost profile, in place of the scenario\'s own ("this-machine").'
 )
@@ -48,6 +52,7 @@ profile_option = click.option(
 @scenario_argument
 @seed_option
 @scheduler_option
+@replacement_option
 @profile_option
 @click.option(
     "--log", "log_path", type=click.Path(path_type=Path), help="Write the event log (.jsonl or .jsonl.gz)."
@@ -62,6 +67,7 @@ def command(
     scenario: str,
     seed: int | None,
     scheduler: str | None,
+    replacement: str | None,
     profile: str | None,
     log_path: Path | None,
     references: bool,
@@ -79,7 +85,9 @@ def command(
         raise click.UsageError("--queues goes with --log: the queues are in the log and nowhere else")
     if references and not (as_json or log_path):
         raise click.UsageError("--references goes with --json or --log")
-    spec = build(load(find(scenario)), seed=seed, scheduler=scheduler, profile=profile)
+    spec = build(
+        load(find(scenario)), seed=seed, scheduler=scheduler, replacement=replacement, profile=profile
+    )
     spec = replace(spec, shows_queues=queues, shows_references=references)
     outcome = simulate(spec, log_path, keep_spans=runs)
     if as_json:
