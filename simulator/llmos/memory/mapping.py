@@ -104,7 +104,10 @@ def brk(memory: Memory, space: Space, pages: int, *, piecemeal: bool = False) ->
     if more < 0:
         _cut(memory, space, heap.start + pages, heap.end)
         empty(memory, space, Region(heap.start + pages, heap.end, "heap"))
-    return 0 if space.regions.brk(pages) else -1
+    if not space.regions.brk(pages):
+        return -1
+    memory.allocation.resized(space)
+    return 0
 
 
 def mmap(
@@ -116,7 +119,10 @@ def mmap(
         return -1
     region = Region(0, 0, name, readable, writable, file, offset, shared)
     made = space.regions.map(pages, region)
-    return -1 if made is None else made.start
+    if made is None:
+        return -1
+    memory.allocation.resized(space)
+    return made.start
 
 
 def munmap(memory: Memory, space: Space, start: int, pages: int) -> int:
@@ -126,6 +132,7 @@ def munmap(memory: Memory, space: Space, start: int, pages: int) -> int:
     for region in space.regions.cut(start, start + pages):
         empty(memory, space, region)
         space.regions.remove(region)
+    memory.allocation.resized(space)
     return 0
 
 

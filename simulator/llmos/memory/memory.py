@@ -197,7 +197,6 @@ class Memory:
                 space.references = made + count
                 took, then = faults.handle(self, space, vpn, write=write)
                 spent += took
-                budget_ns = int(min(budget_ns, self.sim.peek() - begun))  # it may have set an alarm
                 faulted += took
                 if then is not None:
                     touching.then = then

@@ -17,6 +17,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from llmos.errors import LlmosError
+from llmos.memory import writeback
 from llmos.memory.records import Transfer
 from llmos.trace import events as ev
 
@@ -170,6 +171,9 @@ def pending_writes(memory: Memory) -> list[Transfer]:
 def write_behind(memory: Memory, page: Page) -> None:
     """Write the dirty `page` while it stays, if it is not huge; nobody waits for it."""
     if not page.dirty or page.order:
+        return
+    if type(page.key) is not int:  # of a file
+        writeback.write(memory, memory.file_of(page), [page], "the replacement policy wants it clean")
         return
     transfer = Transfer(_home(memory, page), 1 << page.order, write=True)
     memory.pager.cleaned(page)

@@ -9,6 +9,14 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from llmos.costs.ops import DTYPE_BYTES, LARGEST
 from llmos.errors import did_you_mean
 from llmos.scenario.fields import TAG, CoreNumber, Count, Duration, Model, Name, Priority, Size, Yes
+from llmos.scenario.file_tables import (
+    AdviseStep,
+    DropCachesStep,
+    FsyncStep,
+    ReadFileStep,
+    TruncateStep,
+    WriteFileStep,
+)
 from llmos.scenario.shared_tables import Signal
 from llmos.scenario.touch_tables import TouchPages, TouchStep
 from llmos.scenario.units import UnfitError, kind, shown, size_bytes
@@ -256,6 +264,26 @@ class MlockStep(Model):
     lock: bool = Field(default=True, description="false lets them go again.")
 
 
+class MadviseStep(Model):
+    """Say how a region is to be treated from now on."""
+
+    madvise: Name = Field(description="Its name.")
+    advice: Literal["huge", "nohuge", "mergeable", "unmergeable"] = Field(
+        description="Whether it wants huge pages, or same pages merged."
+    )
+
+
+class FillStep(Model):
+    """Write whole pages, with a content that has a name."""
+
+    fill: Name = Field(description="The region.")
+    pages: int = Field(ge=1, le=1_000_000, description="How many pages.")
+    content: str = Field(
+        min_length=1, max_length=100, description="What they contain; pages of the same are alike."
+    )
+    first: int = Field(default=0, ge=0, le=10**9, description="The first of them, counted in the region.")
+
+
 class RepeatStep(Model):
     """Do some steps again and again."""
 
@@ -296,6 +324,14 @@ VERBS: Final[dict[str, type[Model]]] = {
     "mprotect": MprotectStep,
     "brk": BrkStep,
     "mlock": MlockStep,
+    "madvise": MadviseStep,
+    "fill": FillStep,
+    "read_file": ReadFileStep,
+    "write_file": WriteFileStep,
+    "fsync": FsyncStep,
+    "truncate": TruncateStep,
+    "advise": AdviseStep,
+    "drop_caches": DropCachesStep,
     "repeat": RepeatStep,
 }
 ALSO_KEYS: Final = ("touch", "mlock")
@@ -350,6 +386,14 @@ Step = Annotated[
     | Annotated[MprotectStep, Tag("~mprotect")]
     | Annotated[BrkStep, Tag("~brk")]
     | Annotated[MlockStep, Tag("~mlock")]
+    | Annotated[MadviseStep, Tag("~madvise")]
+    | Annotated[FillStep, Tag("~fill")]
+    | Annotated[ReadFileStep, Tag("~read_file")]
+    | Annotated[WriteFileStep, Tag("~write_file")]
+    | Annotated[FsyncStep, Tag("~fsync")]
+    | Annotated[TruncateStep, Tag("~truncate")]
+    | Annotated[AdviseStep, Tag("~advise")]
+    | Annotated[DropCachesStep, Tag("~drop_caches")]
     | Annotated[RepeatStep, Tag("~repeat")],
     Discriminator(_verb),
     BeforeValidator(_step),

@@ -22,7 +22,7 @@ from llmos.errors import LlmosError, PolicyError, did_you_mean
 from llmos.memory import patterns
 from llmos.process import program as calls
 from llmos.process.program import Call, Compute, EndJob, Fork, Io, Sleep, Wait, Work, YieldCpu
-from llmos.scenario import positions, touch_tables, traces
+from llmos.scenario import file_tables, positions, touch_tables, traces
 from llmos.scenario import program_tables as tables
 from llmos.scenario.program_tables import Step
 from llmos.scenario.source import Findings, Scenario
@@ -155,10 +155,15 @@ class Programs:
                 case tables.IoStep():
                     call = Io(self._device(step.io, (*place, "io")), step.time)
                     out.append(call if step.on_error == "exit" else Attempt(call))
+                case tables.FillStep():
+                    out.append((1, _fill(step)))
                 case tables.MatmulStep() | tables.VectorAddStep():
                     work = Work(_op(step), step.count)
                     ops.setdefault(work.op, place)
                     out.append(work)
+                case file_tables.FileRange():
+                    self._check_names(step, place)
+                    out.append((step.random or 1, [_file_call(step)]))
                 case _:
                     out.append(self._call(step, place))
         return out, children
@@ -241,7 +246,8 @@ class Programs:
 _NAMES: Final = MappingProxyType(
     {"lock": "mutex", "unlock": "mutex", "mutex": "mutex", "down": "semaphore", "up": "semaphore",
      "wait_for": "condition", "notify": "condition", "write": "pipe", "read": "pipe", "send": "mailbox",
-     "receive": "mailbox"}
+     "receive": "mailbox", "read_file": "file", "write_file": "file", "fsync": "file", "truncate": "file",
+     "advise": "file", "file": "file"}
 )  # fmt: skip
 """What sort of shared thing the keys of a step name."""
 
@@ -273,7 +279,12 @@ _CALLS: Final = MappingProxyType[Any, Callable[[Any], Call]](
         tables.MunmapStep: lambda step: calls.Munmap(step.munmap),
         tables.MprotectStep: lambda step: calls.Mprotect(step.mprotect, step.protection),
         tables.BrkStep: lambda step: calls.Brk(step.brk),
+        tables.MadviseStep: lambda step: calls.Madvise(step.madvise, step.advice),
         tables.MlockStep: lambda step: calls.Mlock(step.mlock, step.lock),
+        file_tables.FsyncStep: lambda step: calls.Fsync(step.fsync),
+        file_tables.TruncateStep: lambda step: calls.Truncate(step.truncate, step.size),
+        file_tables.AdviseStep: lambda step: calls.Advise(step.advise, step.advice),
+        file_tables.DropCachesStep: lambda _: calls.DropCaches(),
         tables.ReceiveStep: lambda step: calls.Receive(step.receive),
     }
 )
@@ -291,7 +302,22 @@ def _walk(compiled: Compiled) -> calls.Program:
             yield calls.Exit(f"input/output error of {item.device}")
 
 
+def _file_call(step: file_tables.FileRange) -> Call:
+    by_lot = step.random is not None
+    if isinstance(step, file_tables.WriteFileStep):
+        return calls.WriteFile(step.write_file, step.size, step.offset, by_lot, step.direct)
+    assert isinstance(step, file_tables.ReadFileStep)  # noqa: S101  # for mypy: there are these two
+    return calls.ReadFile(step.read_file, step.size, step.offset, by_lot, step.direct)
+
+
 _NOTHING = Code(lambda: _walk([]))
+
+
+def _fill(step: tables.FillStep) -> Compiled:
+    """Write pages, and then say what they contain."""
+    writes = [page << 1 | 1 for page in range(step.first, step.first + step.pages)]
+    written = calls.Touch(lambda: iter([writes]), step.fill)
+    return [written, calls.Fill(step.fill, step.pages, step.content, step.first)]
 
 
 def _op(step: tables.MatmulStep | tables.VectorAddStep) -> Matmul | VectorAdd:

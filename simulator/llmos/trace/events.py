@@ -284,7 +284,7 @@ class Touched(Event, tag="touched", gc=True):
 class Reference(Event, tag="reference"):
     """A task has referred to page number `page`; a `hit` was there and permitted, else see the fault."""
 
-    page: int = 0
+    page: int = -1
     write: bool = False
     hit: bool = False
     frame: int = -1
@@ -299,7 +299,7 @@ class Fault(Event, tag="fault"):
     """
 
     what: str = ""
-    page: int = 0
+    page: int = -1
     frame: int = -1
     pages: int = 0
     cost_ns: int = 0
@@ -330,7 +330,7 @@ class Region(Event, tag="region"):
 
     call: str = ""
     name: str = ""
-    page: int = 0
+    page: int = -1
     pages: int = 0
     rss: int = 0
 
@@ -345,7 +345,7 @@ class FileAccess(Event, tag="file_access"):
 
     what: str = ""
     file: str = ""
-    page: int = 0
+    page: int = -1
     pages: int = 0
     hits: int = 0
     ahead: int = 0
@@ -359,7 +359,7 @@ class Readahead(Event, tag="readahead"):
     """
 
     file: str = ""
-    page: int = 0
+    page: int = -1
     pages: int = 0
     ahead: int = 0
     marker: int = -1
@@ -369,7 +369,7 @@ class Writeback(Event, tag="writeback"):
     """`pages` dirty pages of `file` from `page` on begin to be written, and are clean from now on."""
 
     file: str = ""
-    page: int = 0
+    page: int = -1
     pages: int = 0
 
 
