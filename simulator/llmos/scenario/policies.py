@@ -203,11 +203,17 @@ def _parameters(cls: type) -> dict[str, tuple[inspect.Parameter, Any]]:
 
 
 def _find(name: str) -> type:
-    """The class of either family that `name` means."""
+    """The class of either family that `name` means; raises PolicyError."""
     try:
         return plugins.find(name, package=REPLACEMENT.package, base=ReplacementPolicy)
-    except PolicyError:  # what is wrong is told in terms of schedulers, if it is none of either
+    except PolicyError:
+        pass
+    try:
         return plugins.find(name, package=SCHEDULERS.package, base=Scheduler)
+    except PolicyError as error:  # a misspelt name may be one of either family
+        if hint := did_you_mean(name, [*names(SCHEDULERS), *names(REPLACEMENT)]):
+            raise PolicyError(f'there is no policy "{name[:60]}"', hint=hint) from error
+        raise
 
 
 def _signature(cls: Any) -> dict[str, tuple[inspect.Parameter, Any]]:

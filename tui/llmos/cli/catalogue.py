@@ -7,28 +7,32 @@ import click
 from llmos.cli.output import json_option, print_json, say, table
 from llmos.costs.profile import list_profiles
 from llmos.scenario.load import load, shipped
-from llmos.scenario.policies import describe, names
+from llmos.scenario.policies import REPLACEMENT, describe, names
 
-KINDS = ("schedulers", "scenarios", "profiles", "assignments")
+KINDS = ("schedulers", "replacement", "scenarios", "profiles", "assignments")
 
 
 @click.command()
 @click.argument("kind", type=click.Choice(KINDS), required=False)
 @json_option
 def command(kind: str | None, as_json: bool) -> None:
-    """List the schedulers, scenarios, cost profiles and assignments that there are."""
+    """List the schedulers, replacement policies, scenarios, cost profiles and assignments that there are."""
     found = {name: rows() for name, rows in ROWS.items() if kind in (None, name)}
     if as_json:
         print_json({name: [{"name": n, "about": about} for n, about in rows] for name, rows in found.items()})
         return
     for name, rows in found.items():
-        table(name.capitalize(), ("name", "about"), rows, left=2)
+        table(TITLES.get(name, name.capitalize()), ("name", "about"), rows, left=2)
         say()
-    say("more: llmos explain SCHEDULER, llmos run SCENARIO, llmos profile show PROFILE", style="dim")
+    say("more: llmos explain POLICY, llmos run SCENARIO, llmos profile show PROFILE", style="dim")
 
 
 def _schedulers() -> list[tuple[str, str]]:
     return [(name, describe(name).summary) for name in names()]
+
+
+def _replacement() -> list[tuple[str, str]]:
+    return [(name, describe(name).summary) for name in names(REPLACEMENT)]
 
 
 def _scenarios() -> list[tuple[str, str]]:
@@ -50,7 +54,9 @@ def _assignments() -> list[tuple[str, str]]:
 
 ROWS = {
     "schedulers": _schedulers,
+    "replacement": _replacement,
     "scenarios": _scenarios,
     "profiles": _profiles,
     "assignments": _assignments,
 }
+TITLES = {"replacement": "Replacement policies"}

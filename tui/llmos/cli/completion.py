@@ -96,10 +96,20 @@ def _scenarios() -> Iterable[str]:
     return shipped()
 
 
-def _policies() -> Iterable[str]:
+def _schedulers() -> Iterable[str]:
     from llmos.scenario.policies import names
 
     return names()
+
+
+def _replacements() -> Iterable[str]:
+    from llmos.scenario.policies import REPLACEMENT, names
+
+    return names(REPLACEMENT)
+
+
+def _policies() -> Iterable[str]:
+    return [*_schedulers(), *_replacements()]
 
 
 def _profiles() -> Iterable[str]:
@@ -130,8 +140,13 @@ CHOICES: Final[dict[str, Choices]] = {
     "scenario": _scenarios,
     "source": _scenarios,
     "files": _scenarios,
-    "scheduler": _policies,
-    "schedulers": _policies,
+    "scheduler": _schedulers,
+    "schedulers": _schedulers,
+    "replacement": _replacements,
+    "replacements": _replacements,
+    "policy": _policies,
+    "paging policies": _replacements,
+    "mrc policies": _replacements,
     "profile": _profiles,
     "profile name": _profiles,
     "assignment name": _assignments,

@@ -1,4 +1,4 @@
-"""`llmos explain`: a scheduler's lesson, parameters and source."""
+"""`llmos explain`: a policy's lesson, parameters and source."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import textwrap
 import click
 
 from llmos.cli.output import json_option, print_json, say, table
-from llmos.scenario.policies import describe, names
+from llmos.scenario.policies import REPLACEMENT, SCHEDULERS, describe, names
 
 
 @click.command()
-@click.argument("scheduler", required=False)
+@click.argument("policy", required=False)
 @json_option
-def command(scheduler: str | None, as_json: bool) -> None:
-    """Explain SCHEDULER (a name, or path.py:Class for your own); without one, all of them."""
-    infos = [describe(name) for name in ([scheduler] if scheduler else names())]
+def command(policy: str | None, as_json: bool) -> None:
+    """Explain POLICY, a scheduler or a replacement policy; without one, all of them.
+
+    It is a name (llmos list schedulers, llmos list replacement), or path.py:Class for your own.
+    """
+    every = [*names(SCHEDULERS), *names(REPLACEMENT)]
+    infos = [describe(name) for name in ([policy] if policy else every)]
     if as_json:
         documents = [
             {
@@ -31,7 +35,7 @@ def command(scheduler: str | None, as_json: bool) -> None:
             }
             for info in infos
         ]
-        print_json(documents[0] if scheduler else documents)
+        print_json(documents[0] if policy else documents)
         return
     for info in infos:
         say(info.name, style="bold")
