@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmos.memory.memory import Memory
+from llmos.memory.records import Costs
 from llmos.process.program import Compute, Exit, Fork, Mlock, Mmap, Mprotect, Munmap, Wait
 from llmos.trace import events as ev
 from memories import machine, memory, play, touch
@@ -251,3 +252,17 @@ def test_without_shootdown_the_tlb_lies() -> None:
 
     with patch.object(Memory, "shoot_down"), pytest.raises(AssertionError, match="TLB"):
         play(machine(memory(2), program))
+
+
+def test_a_fork_pays_for_each_page_that_it_shares() -> None:
+    def child():
+        yield Compute(1)
+
+    def parent():
+        yield touch(*range(7))
+        yield Fork(child)
+        yield Wait()
+
+    costs = Costs(fork_page_ns=30)
+    _, events, _ = play(machine(memory(10, costs=costs), parent))
+    assert [e.cost_ns for e in events if isinstance(e, ev.Syscall) and e.name == "fork"] == [7 * 30]

@@ -211,7 +211,7 @@ def _major(
     took = memory.costs.major_fault_ns + memory.reclaimed_ns
     memory.load.read_back(page.key)
     _bring(memory, space, vpn, page, "major", reason, took)
-    return took, Wait(f"waits for page {vpn:#x}", reclaim.pending_writes(memory) + transfers, arrived)
+    return took, Wait(f"waits for {space.at(vpn)}", reclaim.pending_writes(memory) + transfers, arrived)
 
 
 def _short(memory: Memory, space: Space, vpn: int, reason: str) -> Answer:
@@ -230,7 +230,7 @@ def _joins(memory: Memory, space: Space, vpn: int, page: Page, arrived: Callable
     memory.pager.use(page)
     took = memory.costs.major_fault_ns
     _bring(memory, space, vpn, page, "major", "somebody is reading it already", took)
-    return took, Wait(f"waits for page {vpn:#x}", [], arrived, key=page.key)
+    return took, Wait(f"waits for {space.at(vpn)}", [], arrived, key=page.key)
 
 
 def _bring(
@@ -242,7 +242,7 @@ def _bring(
     memory.pager.pin(page)
     memory.emit(
         ev.Fault(
-            memory.now, memory.cpu, space.pid, reason, what=what, page=vpn, frame=page.frame,
+            memory.now, memory.cpu, space.pid, reason, what=what, page=vpn, at=space.at(vpn), frame=page.frame,
             pages=mapped or 1, cost_ns=took, rss=space.rss + (0 if mapped else 1 << page.order), waits=waits,
         )
     )  # fmt: skip
@@ -251,7 +251,7 @@ def _bring(
 def _dies(memory: Memory, space: Space, vpn: int, signal: str, reason: str) -> Answer:
     took = memory.costs.minor_fault_ns
     memory.emit(
-        ev.Fault(memory.now, memory.cpu, space.pid, reason, what=signal.lower(), page=vpn, cost_ns=took,
+        ev.Fault(memory.now, memory.cpu, space.pid, reason, what=signal.lower(), page=vpn, at=space.at(vpn), cost_ns=took,
                  rss=space.rss)
     )  # fmt: skip
-    return took, Death(signal, f"{signal}: page {vpn:#x}: {reason}")
+    return took, Death(signal, f"{signal}: {space.at(vpn) or hex(vpn)}: {reason}")

@@ -78,6 +78,13 @@ class Space:
     files: dict[int, OpenFile] = field(default_factory=dict)
     """By inode, where it is in the files that it has used."""
 
+    def at(self, vpn: int) -> str:
+        """Say where page number `vpn` is: "heap[7]"; "" if it is nowhere."""
+        region = self.regions.find(vpn)
+        if region is None:
+            return ""
+        return f"{region.name}[{region.end - 1 - vpn if region.grows_down else vpn - region.start}]"
+
 
 @dataclass(slots=True, eq=False)
 class Wait:

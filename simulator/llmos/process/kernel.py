@@ -270,7 +270,7 @@ class Kernel:
                     return
                 continue
             name = type(call).__name__.lower()
-            cost = self.costs.syscall_ns
+            cost = self.costs.syscall_ns + touching.price(self, process, call)
             if isinstance(call, EndJob):  # the job is complete; what it costs to note that comes after it
                 periodic.complete(self, core, process)
                 cost = self.costs.completion_ns

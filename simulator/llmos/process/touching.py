@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from llmos.engine.streams import stream
 from llmos.memory import mapping, writeback
 from llmos.memory.records import Death, Touching
-from llmos.process import signals, swapping
+from llmos.process import program, signals, swapping
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from llmos.memory.memory import Memory
     from llmos.memory.records import Space, Wait
     from llmos.memory.space import Region
-    from llmos.process import program
     from llmos.process.cores import Core
     from llmos.process.kernel import Kernel
     from llmos.process.task import Process
@@ -205,6 +204,13 @@ def fill(kernel: Kernel, core: Core, process: Process, call: program.Fill) -> bo
 
 
 # --- families -------------------------------------------------------------------------------------------
+
+
+def price(kernel: Kernel, process: Process, call: object) -> int:
+    """Return what `call` costs beyond entering the kernel: a fork shares each page that is there."""
+    if kernel.memory is None or process.space is None or not isinstance(call, program.Fork):
+        return 0
+    return process.space.rss * kernel.memory.costs.fork_page_ns
 
 
 def born(kernel: Kernel, process: Process) -> None:

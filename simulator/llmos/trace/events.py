@@ -293,13 +293,14 @@ class Reference(Event, tag="reference"):
 class Fault(Event, tag="fault"):
     """A reference to page number `page` trapped into the kernel, which works for `cost_ns` from now on.
 
-    `what` is "minor" (done at once), "major" (waits for a device), or the signal that the task dies of:
+    `at` says the same for people: "heap[7]". `what` is "minor" (done at once), "major" (waits for a device), or the signal that the task dies of:
     "segv", "bus". `pages` were mapped, into frames from `frame` on; then it has `rss` pages. A minor one
     `waits` too if a victim must be written first.
     """
 
     what: str = ""
     page: int = -1
+    at: str = ""
     frame: int = -1
     pages: int = 0
     cost_ns: int = 0

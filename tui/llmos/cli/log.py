@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
+from msgspec import NODEFAULT
+from msgspec.structs import fields
 
 from llmos.cli.output import print_json, say
 from llmos.cli.parsing import DURATION
@@ -138,6 +142,12 @@ def _cells(event: Event, names: dict[int, str]) -> Iterator[str]:
     details = [
         f"{name}={duration(value) if name.endswith('_ns') else value}"
         for name, value in arguments(event).items()
-        if value not in (0, -1, "", [], 0.0)
+        if value != _usual(type(event)).get(name, [])
     ]
     yield "  ".join([*([event.reason] if event.reason else []), *details])
+
+
+@cache
+def _usual(kind: type[Event]) -> dict[str, Any]:
+    """The values of a kind's arguments that go without saying, where they are not empty lists."""
+    return {field.name: field.default for field in fields(kind) if field.default is not NODEFAULT}
