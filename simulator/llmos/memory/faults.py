@@ -242,8 +242,9 @@ def _bring(
     memory.pager.pin(page)
     memory.emit(
         ev.Fault(
-            memory.now, memory.cpu, space.pid, reason, what=what, page=vpn, at=space.at(vpn), frame=page.frame,
-            pages=mapped or 1, cost_ns=took, rss=space.rss + (0 if mapped else 1 << page.order), waits=waits,
+            memory.now, memory.cpu, space.pid, reason, what=what, page=vpn, at=space.at(vpn),
+            frame=page.frame, pages=mapped or 1, cost_ns=took,
+            rss=space.rss + (0 if mapped else 1 << page.order), waits=waits,
         )
     )  # fmt: skip
 
@@ -251,7 +252,7 @@ def _bring(
 def _dies(memory: Memory, space: Space, vpn: int, signal: str, reason: str) -> Answer:
     took = memory.costs.minor_fault_ns
     memory.emit(
-        ev.Fault(memory.now, memory.cpu, space.pid, reason, what=signal.lower(), page=vpn, at=space.at(vpn), cost_ns=took,
-                 rss=space.rss)
+        ev.Fault(memory.now, memory.cpu, space.pid, reason, what=signal.lower(), page=vpn, at=space.at(vpn),
+                 cost_ns=took, rss=space.rss)
     )  # fmt: skip
     return took, Death(signal, f"{signal}: {space.at(vpn) or hex(vpn)}: {reason}")
