@@ -119,6 +119,8 @@ def check(memory: Memory) -> None:
             assert key in pager.pages or swapped, f"page {vpn:#x} is somewhere"
         _check_tlbs(memory, space)
     assert users == memory.users, "shares are counted exactly"
+    huge = {page.key for page in pager.pages.values() if page.order}
+    assert huge == set(memory.huge.touched if memory.huge else ()), "huge pages are counted exactly"
     for page in pager.pages.values():
         assert len(page.holders) == present[page.frame]
         assert (page.pins > 0) == (page.key in pager.pinned)
@@ -137,5 +139,6 @@ def _check_tlbs(memory: Memory, space: Any) -> None:
                 entry = space.table.lookup(vpn)
                 assert entry is not None, "a TLB knows only what is mapped"
                 assert entry.present, "a TLB knows only what is present"
-                assert cached.pfn == entry.pfn, "a TLB agrees with the page table"
+                inside = vpn & ((1 << space.table.spans[cached.level]) - 1)
+                assert cached.pfn + inside == space.table.frame(vpn), "a TLB agrees with the page table"
                 assert entry.writable or not cached.writable, "a TLB permits no more than the page table"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmos.memory.commit import committed
+from llmos.memory.commit import committed, counts
 from llmos.memory.records import Space
 from llmos.memory.space import Region, layout
 
@@ -115,10 +115,11 @@ def mmap(
     shared: bool = False, writable: bool = True, readable: bool = True,
 ) -> int:  # fmt: skip
     """Map `pages` pages, of `file` from page `offset` on or anonymous; return the first's number, or -1."""
-    if file is None and writable and not memory.may_commit(pages):
-        return -1
     region = Region(0, 0, name, readable, writable, file, offset, shared)
-    made = space.regions.map(pages, region)
+    if counts(region) and not memory.may_commit(pages):
+        return -1
+    large = memory.huge is not None and file is None and pages >= memory.huge.pages
+    made = space.regions.map(pages, region, align=memory.huge.pages if memory.huge and large else 1)
     if made is None:
         return -1
     memory.allocation.resized(space)

@@ -49,6 +49,8 @@ class Region:
     """Whether its pages stay (mlock)."""
     mergeable: bool = False
     """Whether same pages may be merged (madvise MERGEABLE)."""
+    huge: bool | None = None
+    """Whether it wants huge pages (madvise HUGEPAGE) or none (NOHUGEPAGE); None: as the machine says."""
 
     @property
     def pages(self) -> int:
@@ -115,12 +117,12 @@ class Regions:
         self._move(self.heap, end=end)
         return True
 
-    def map(self, pages: int, region: Region, at: int | None = None) -> Region | None:
+    def map(self, pages: int, region: Region, at: int | None = None, align: int = 1) -> Region | None:
         """Put `region` (its start and end are set here) at page `at`, or into the highest gap that fits.
 
-        Where something lies at `at` already, it must be unmapped first. None if there is no room.
+        There it begins at a multiple of `align`, a power of two. Where something lies at `at` already, it must be unmapped first. None if there is no room.
         """
-        start = self._gap(pages) if at is None else at
+        start = self._gap(pages, align) if at is None else at
         if start is None or any(
             r.start < start + pages and start < max(r.end, r.start + 1) for r in self._list
         ):
@@ -166,14 +168,15 @@ class Regions:
         if end is not None:
             region.end = end
 
-    def _gap(self, pages: int) -> int | None:
-        """Return where the highest gap below the stack's limit begins its last `pages` pages."""
+    def _gap(self, pages: int, align: int) -> int | None:
+        """Return where in the highest gap below the stack's limit the last `pages` pages can begin."""
         above = self._lowest_stack - GAP
         for region in reversed(self._list):
             if region is self.stack or region.start >= above:
                 continue
-            if above - region.end >= pages:
-                return above - pages
+            start = (above - pages) & -align
+            if start >= region.end:
+                return start
             above = region.start
         return None
 
