@@ -9,6 +9,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memories import machine, memory, play, touch
 
 from llmos.memory.huge import HugePages, HugeRules
 from llmos.memory.ksm import MergeRules
@@ -21,7 +22,6 @@ from llmos.process import program as calls
 from llmos.process.program import Brk, Compute, Fork, Madvise, Mlock, Mmap, Mprotect, Munmap, Wait
 from llmos.scenario.spec import MemorySpec
 from llmos.trace import events as ev
-from memories import machine, memory, play, touch
 
 BITS = (16, 9, 9, 2)
 """A page table in which a huge page is 4 pages."""
@@ -47,8 +47,7 @@ def of(*steps: calls.Call) -> Callable[[], calls.Program]:
     """Return a program of these calls."""
 
     def program() -> calls.Program:
-        for step in steps:  # a list is no generator
-            yield step
+        yield from steps
 
     return program
 

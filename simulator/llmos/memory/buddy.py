@@ -146,7 +146,7 @@ class Buddy:
         return True
 
     def split(self, first: int, order: int) -> None:
-        """Make of the taken block of 2^`order` frames at `first` as many taken frames, to be freed one by one.
+        """Let the frames of the taken block of 2^`order` at `first` be freed one by one.
 
         Raises LlmosError if there is no such block.
         """

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from llmos.memory import compaction
-from llmos.memory.translation.base import Pte
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmos.memory.memory import Memory
     from llmos.memory.pager import Page
     from llmos.memory.records import Space
+    from llmos.replacement.base import Key
 
 ITEM_BYTES: Final = 64
 """What the scanner's record of a page takes (sizeof(struct ksm_rmap_item))."""
@@ -49,15 +50,15 @@ class Merging:
     def __init__(self, memory: Memory, rules: MergeRules) -> None:
         self.memory = memory
         self.rules = rules
-        self.contents: dict[int, str] = {}
+        self.contents: dict[Key, str] = {}
         """What anonymous pages contain, where that has a name."""
-        self._stable: dict[str, int] = {}
+        self._stable: dict[str, Key] = {}
         """Content -> the page that others merge into."""
-        self._unstable: dict[str, int] = {}
+        self._unstable: dict[str, Key] = {}
         """Content -> a page of it that was met in this round, and is its only one so far."""
         self._seen: dict[tuple[int, int], str] = {}
         """What was at (pid, page number) when the scanner has last come by; "" without a name."""
-        self._merged: set[int] = set()
+        self._merged: set[Key] = set()
         self._after = (-1, -1)
 
     # --- contents ---------------------------------------------------------------------------------------
@@ -76,7 +77,7 @@ class Merging:
         """Return what `page` contains; "" if that has no name."""
         if page.order or any(space.table.lookup(vpn).dirty for space, vpn in page.holders):
             return ""
-        return self.contents.get(page.key, "")  # type: ignore[call-overload]  # or it is of a file
+        return self.contents.get(page.key, "")
 
     # --- the scanner ------------------------------------------------------------------------------------
 
@@ -124,15 +125,15 @@ class Merging:
         if twin is page:
             return False
         if twin is None or not self._may_join(page, twin):
-            self._unstable[content] = page.key  # type: ignore[assignment]  # it is anonymous
+            self._unstable[content] = page.key
             if twin is not None and self.memory.users[twin.key] > 1:  # type: ignore[index]
                 self._stable.pop(content, None)  # it is full
             return False
-        self._stable[content] = twin.key  # type: ignore[assignment]
+        self._stable[content] = twin.key
         self._merge(page, twin)
         return True
 
-    def _page(self, tree: dict[str, int], content: str) -> Page | None:
+    def _page(self, tree: dict[str, Key], content: str) -> Page | None:
         """Return the page that stands for `content`, if it is there and still contains that."""
         page = self.memory.pager.pages.get(tree.get(content, -1))
         if page is not None and not page.pins and page.holders and self.content(page) == content:
@@ -158,12 +159,12 @@ class Merging:
             memory.map(space, vpn, twin, writable=False)
             memory.users[twin.key] += 1  # type: ignore[index]
             memory.give_up(space.anon[vpn])
-            space.anon[vpn] = twin.key  # type: ignore[assignment]
-        self._merged.add(twin.key)  # type: ignore[arg-type]
+            space.anon[vpn] = twin.key
+        self._merged.add(twin.key)
 
     # --- what it brings ---------------------------------------------------------------------------------
 
-    def forget(self, key: int) -> None:
+    def forget(self, key: Key) -> None:
         """Note that nobody has page `key` any more, or that what it contained was written over."""
         self.contents.pop(key, None)
         self._merged.discard(key)
@@ -171,7 +172,7 @@ class Merging:
     def figures(self) -> tuple[int, int, int]:
         """Return the merged pages, the pages saved by them, and the profit in bytes."""
         memory = self.memory
-        users = [count for key in self._merged if (count := memory.users[key]) > 1]
+        users = [count for key in self._merged if (count := memory.users[key]) > 1]  # type: ignore[index]
         saved = sum(users) - len(users)
         return len(users), saved, saved * memory.page_bytes - len(self._seen) * ITEM_BYTES
 

@@ -177,7 +177,7 @@ class Pager:
         self.pin(page)
 
     def release(self, page: Page, holder: object) -> None:
-        """Undo one `hold`; that was the last use of `page`, so of idle pages who was released first goes first.
+        """Undo one `hold`, which is a use of `page`: of idle ones, who was released first goes first.
 
         Differs: that is so by a policy that orders by the last use; others have their own order.
         """

@@ -120,7 +120,8 @@ class Regions:
     def map(self, pages: int, region: Region, at: int | None = None, align: int = 1) -> Region | None:
         """Put `region` (its start and end are set here) at page `at`, or into the highest gap that fits.
 
-        There it begins at a multiple of `align`, a power of two. Where something lies at `at` already, it must be unmapped first. None if there is no room.
+        There it begins at a multiple of `align`, a power of two. Where something lies at `at` already, it
+        must be unmapped first. None if there is no room.
         """
         start = self._gap(pages, align) if at is None else at
         if start is None or any(

@@ -193,7 +193,7 @@ def madvise(kernel: Kernel, core: Core, process: Process, call: program.Madvise)
     return _answer(kernel, core, process, "madvise", call.name, region.start, region.pages, result)
 
 
-def fill(kernel: Kernel, core: Core, process: Process, call: program.Fill) -> bool:
+def fill(kernel: Kernel, _core: Core, process: Process, call: program.Fill) -> bool:
     """Give what was just written a name; without same-page merging nobody cares."""
     memory, space = _memory(kernel, process)
     region = _region(kernel, process, call.name)
