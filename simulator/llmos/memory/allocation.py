@@ -79,8 +79,6 @@ class Share:
     """Its own limit, whatever its share is."""
     want: int = 1
     """How many frames it needs, by its working set or its faults."""
-    size: int = 0
-    """Its virtual size when limits were set."""
     fault_at: int | None = None
     """When it faulted last, in its own references."""
 
@@ -152,9 +150,14 @@ class Allocation:
             share.want = len(space.window)
         elif self.sharing.mode == "page-fault-frequency":
             self._adapt(share)
-        elif self.sharing.mode != "proportional" or share.size == space.regions.pages:
-            return  # nothing has changed
+        else:
+            return  # its share does not depend on its faults
         self.share_out()
+
+    def resized(self, space: Space) -> None:
+        """Note that the regions of `space` have become more or fewer."""
+        if self.sharing.mode == "proportional" and space.pid in self.shares:
+            self.share_out()
 
     def _adapt(self, share: Share) -> None:
         """Let a task that faults often have a frame more, and one that seldom does one less."""
@@ -189,16 +192,14 @@ class Allocation:
             case "fixed":
                 return [fixed(self.frames, len(shares))] * len(shares)
             case "proportional":
-                for share in shares:
-                    share.size = share.space.regions.pages
-                return proportional([share.size for share in shares], self.frames)
+                return proportional([share.space.regions.pages for share in shares], self.frames)
         wants = [share.want for share in shares]
         return wants if sum(wants) <= self.frames else proportional(wants, self.frames)
 
 
 def fixed(frames: int, tasks: int) -> int:
     """Return the share of each of `tasks` (at least 1): all alike, and what is left over stays free."""
-    return max(1, frames // tasks)
+    return max(1, frames // max(1, tasks))
 
 
 def proportional(sizes: Sequence[int], frames: int) -> list[int]:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 
 def create(
-    memory: Memory, pid: int, name: str, group: str = "", *, code_pages: int = 0, limit: int | None = None
-) -> Space:
+    memory: Memory, pid: int, name: str, group: str = "", *, code_pages: int = 0, limit: int | None = None,
+    oom_score_adj: int = 0,
+) -> Space:  # fmt: skip
     """Make the memory of a fresh process, which may have `limit` frames at most (None: any number)."""
     space = Space(
         pid=pid,
@@ -31,6 +32,7 @@ def create(
         regions=layout(code_pages),
         table=memory.make_table(),
         pool=memory.allocation.pool_for(pid, group, limit),
+        oom_score_adj=oom_score_adj,
     )
     memory.spaces[pid] = space
     memory.allocation.came(space)

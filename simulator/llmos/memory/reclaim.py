@@ -117,6 +117,7 @@ def will_be_room(memory: Memory, pool: Pool | None) -> bool:
 
 def shrink(memory: Memory, pool: Pool) -> None:
     """Let `pool`, whose limit is lower than before, give up what it has too much; nobody waits for that."""
+    memory.now = max(memory.now, memory.sim.now)
     while pool.full(0) is pool:
         try:
             make_room(memory, pool, None, pool)
