@@ -13,7 +13,7 @@ from llmos.memory.records import Costs
 from llmos.memory.tlb import Tlb
 from llmos.memory.tlb_array import Shape
 from llmos.memory.translation.multilevel import MultiLevel
-from llmos.process.program import Program, Touch
+from llmos.process.program import Call, Program, Touch
 from llmos.scenario.machine import Outcome, run
 from llmos.scenario.policies import policy_spec, replacement_spec
 from llmos.scenario.spec import CpuSpec, DeviceSpec, FileSpec, MachineSpec, MemorySpec, TaskSpec
@@ -52,6 +52,16 @@ def touch(*pages: int | str, region: str = "heap") -> Touch:
     """Return a call that refers to `pages` in this order; "7w" writes page 7."""
     encoded = [int(str(page).rstrip("w")) << 1 | str(page).endswith("w") for page in pages]
     return Touch(lambda: iter([encoded]), region)
+
+
+def of(*steps: Call) -> Callable[[], Program]:
+    """Return a program of these calls."""
+
+    def program() -> Program:
+        for step in steps:  # noqa: UP028  # a tuple cannot be sent anything
+            yield step
+
+    return program
 
 
 def play(spec: MachineSpec) -> tuple[Outcome, list[Event], Memory]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memories import machine, memory, play, touch
+from memories import machine, memory, of, play, touch
 
 from llmos.memory.huge import HugePages, HugeRules
 from llmos.memory.ksm import MergeRules
@@ -41,15 +40,6 @@ def huge_memory(frames: int, when: str = "always", **more: Any) -> MemorySpec:
         "tlb": tlb,
     }
     return memory(frames, **given | more)
-
-
-def of(*steps: calls.Call) -> Callable[[], calls.Program]:
-    """Return a program of these calls."""
-
-    def program() -> calls.Program:
-        yield from steps
-
-    return program
 
 
 def of_kind(events: list[ev.Event], what: str) -> list[ev.Huge]:
