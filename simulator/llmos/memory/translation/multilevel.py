@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Final, Protocol
 
 from llmos.memory.translation.base import Field, PageTable, Pte, Step
@@ -153,7 +153,8 @@ class MultiLevel(PageTable):
         for level, (span, leaves) in enumerate(zip(self.spans, self._leaves, strict=True)):
             if vpn >> span in leaves:
                 return len(self.bits) - level
-        return sum(1 for _ in self.steps(vpn))
+        found = (vpn >> above in tables for above, tables in zip(self._prefix, self._tables, strict=True))
+        return sum(takewhile(bool, found))  # one entry of each table that is there
 
     def steps(self, vpn: int) -> Iterator[Step]:
         last = len(self.bits) - 1
