@@ -104,5 +104,5 @@ def kill(memory: Memory, within: Space, reason: str, pool: Pool | None = None) -
     space.dead = True
     mapping.clear(memory, space)
     if space is not within:
-        memory.kill(space.pid, "killed for want of memory")
+        memory.later(lambda: memory.kill(space.pid, "killed for want of memory"))
     return space

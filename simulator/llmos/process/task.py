@@ -93,6 +93,8 @@ class Process(Task):
     """Whether it is stopped by a signal, until CONT."""
     memory_limit_bytes: int | None = None
     """How much memory it and each of its children may have, if that is limited."""
+    oom_score_adj: int = 0
+    """How much rather the OOM killer kills it; its children inherit that with its memory."""
     swapped: bool = False
     """Whether it is stopped as load control has swapped it out."""
     frozen: bool = False

@@ -249,6 +249,7 @@ class _Machine:
             affinity=task.affinity,
             working_set_bytes=task.working_set_bytes,
             memory_limit_bytes=task.memory_limit_bytes,
+            oom_score_adj=task.oom_score_adj,
         )
         if self.kernel is None:
             raise LlmosError(f"task {task.name} has no core to run on; give the machine a [cpu]")

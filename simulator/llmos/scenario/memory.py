@@ -178,7 +178,7 @@ def _tlb(
 ) -> Callable[[], Tlb]:
     if not tlb or policy is None:
         return NoTlb
-    levels = [level for level in (tlb.first, tlb.second) if level is not None]
+    levels = [level for level in (tlb.first, tlb.second) if level]
     huge = table.huge_pages != "never"
     shapes = [shape for i, level in enumerate(levels, start=1) for shape in _shapes(level, i, huge=huge)]
     spans, offset_bits = MultiLevel(_index_bits(table)).entry_spans, table.page.bit_length() - 1

@@ -53,11 +53,19 @@ class TlbLevel(Model):
         return self
 
 
+LevelChoice = Annotated[
+    Annotated[Literal[False], Tag("~off")] | Annotated[TlbLevel, Tag("~table")],
+    Discriminator(lambda value: "~off" if isinstance(value, bool) else "~table"),
+]
+
+
 class TlbTable(Model):
     """The TLB of each core."""
 
     first: TlbLevel = Field(default=TlbLevel(entries=64, ways=4, huge=32), description="The first level.")
-    second: TlbLevel | None = Field(default=TlbLevel(entries=1536, ways=12), description="The second level.")
+    second: LevelChoice = Field(
+        default=TlbLevel(entries=1536, ways=12), description="The second level; false: there is none."
+    )
     replacement: Choice = Field(
         default={"policy": "lru"}, description="Who of a set goes: any replacement policy."
     )

@@ -73,6 +73,7 @@ class TaskSpec:
     working_set_bytes: int = 0
     memory_limit_bytes: int | None = None
     """How much memory it may have, if that is limited."""
+    oom_score_adj: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,6 +142,7 @@ def _place(task: Task | TaskWorkload, burst: int | None) -> dict[str, Any]:
         "affinity": None if task.affinity is None else frozenset(task.affinity),
         "working_set_bytes": task.working_set,
         "memory_limit_bytes": task.memory_limit,
+        "oom_score_adj": task.oom_score_adj,
         "wcet_ns": burst if task.wcet is None else task.wcet,
     }
 

@@ -82,6 +82,10 @@ class _Work(_Terms):
     memory_limit: Size | None = Field(
         default=None, gt=0, description="Memory that it, and each of its children, may have; left out: any."
     )
+    oom_score_adj: int = Field(
+        default=0, ge=-1000, le=1000,
+        description="How much rather the OOM killer kills it, in thousandths of all memory; -1000 = never.",
+    )  # fmt: skip
     wcet: PositiveDuration | None = Field(
         default=None,
         description="Declared worst-case execution time, for policies that plan; left out: `burst`.",
