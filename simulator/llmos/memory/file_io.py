@@ -36,6 +36,7 @@ def run(memory: Memory, cpu: int, space: Space, touching: Touching, io: FileIo, 
     postponed: list[Callable[[], None]] = []
     memory.postponed = postponed
     spent = hits = ahead = dirtied = 0
+    io.cut_off(memory.page_bytes)
     while io.next < io.end and not postponed and (spent < budget_ns or io.next == first):
         memory.now, memory.reclaimed_ns = begun + spent, 0
         found = _page(memory, space, io)
@@ -51,7 +52,6 @@ def run(memory: Memory, cpu: int, space: Space, touching: Touching, io: FileIo, 
         memory.now = begun + spent
         if io.write:
             dirtied += writeback.make_dirty(memory, page)
-            io.file.pages = max(io.file.pages, io.next)
     touching.done = io.next >= io.end
     if io.next > first:
         what = "write" if io.write else "read"
@@ -106,6 +106,7 @@ def _bring(memory: Memory, space: Space, io: FileIo) -> tuple[Page, bool] | Wait
         io.missed.add(index)
         if index in io.partial and index < file.pages:
             transfers = [memory.read(file.device, pages)]
+        file.pages = max(file.pages, index + 1)
         transfers = reclaim.pending_writes(memory) + transfers
     space.fresh = pages[0]  # it must not go before it is used
     memory.pager.pin(pages[0])

@@ -38,19 +38,27 @@ class OpenFile:
 
 @dataclass(slots=True, eq=False)
 class FileIo:
-    """A process on its way through a file: it reads or writes pages `next` to `end` - 1, one by one."""
+    """A process on its way through a file: it reads or writes pages `next` to `end` - 1, one by one.
+
+    That is for `size` bytes from byte `start` on.
+    """
 
     file: File
-    open: OpenFile
     write: bool
+    start: int
+    size: int
     next: int
     end: int
     partial: frozenset[int] = frozenset()
     """Pages of which only a part is written, so that the rest must be read first."""
     missed: set[int] = field(default_factory=set)
     """Pages that were not in the page cache when it asked for them."""
-    result: int = 0
-    """How many bytes it is about; the call returns that."""
+
+    def cut_off(self, page_bytes: int) -> None:
+        """Read no further than the file goes, which may have become shorter meanwhile."""
+        if not self.write and self.end > self.file.pages:
+            self.end = self.file.pages
+            self.size = max(0, self.end * page_bytes - self.start)
 
 
 def place(page: Page) -> tuple[int, int]:

@@ -314,6 +314,13 @@ def _came_too_late(memory: Memory, pid: int, file: File, page: Page) -> None:
         _drop(memory, [page], pid, file.name, "truncate")
 
 
+def lose(memory: Memory, pages: list[Page]) -> None:
+    """Drop pages that the device could not read."""
+    if pages:
+        file = memory.file_of(pages[0]).name
+        _drop(memory, pages, -1, file, "input/output error")
+
+
 def _drop(memory: Memory, pages: list[Page], pid: int, file: str, reason: str) -> None:
     unused, dirty = 0, sum(page.dirty for page in pages)
     for page in pages:

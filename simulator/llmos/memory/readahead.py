@@ -115,4 +115,5 @@ class Readahead:
         return self._window("the marked page is reached")
 
     def _window(self, reason: str) -> Window:
-        return Window(self.start, self.size, self.start + self.size - self.ahead, reason)
+        marker = self.start + self.size - self.ahead if self.ahead else None
+        return Window(self.start, self.size, marker, reason)

@@ -55,7 +55,7 @@ def _move(
         return _direct(kernel, core, process, file, range(first, end), size, write=write)
     edges = {first} if start % page_bytes else set()
     edges |= {end - 1} if (start + size) % page_bytes else set()
-    io = FileIo(file, opened, write, first, end, frozenset(edges), result=size)
+    io = FileIo(file, write, start, size, first, end, frozenset(edges))
     process.call, process.remaining, process.burst = Touching(iter(()), io=io), 0, 0
     return True
 
@@ -144,7 +144,11 @@ def _wait(kernel: Kernel, core: Core, process: Process, wait: Wait, result: int)
     def done() -> None:
         kernel.cores.irq(max(0, process.cpu), "io", kernel.costs.io_interrupt_ns, "it is done", woken)
 
-    memory.begin(wait, process.pid, done)
+    def failed() -> None:
+        kernel.cores.irq(max(0, process.cpu), "io", kernel.costs.io_interrupt_ns, "the device failed", told)
+
+    told = partial(kernel.wake, process, "the device failed", -1)
+    memory.begin(wait, process.pid, done, failed)
 
 
 def _file(kernel: Kernel, process: Process, memory: Memory, name: str) -> File:

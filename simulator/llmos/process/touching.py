@@ -94,10 +94,10 @@ def go_on(kernel: Kernel, core: Core, process: Process, touching: Touching) -> b
         kernel.fetch(process, None)
         return True
     if then is not None:
-        _wait(kernel, core, process, then)
+        _wait(kernel, core, process, touching, then)
         return False
     if touching.done:
-        kernel.fetch(process, touching.io.result if touching.io else None)
+        kernel.fetch(process, touching.io.size if touching.io else None)
         return True
     if core.quantum_left is not None and core.quantum_left <= 0:
         kernel.cores.timer(core)
@@ -114,7 +114,7 @@ def go_on(kernel: Kernel, core: Core, process: Process, touching: Touching) -> b
     return False
 
 
-def _wait(kernel: Kernel, core: Core, process: Process, wait: Wait) -> None:
+def _wait(kernel: Kernel, core: Core, process: Process, touching: Touching, wait: Wait) -> None:
     """Let the process wait for its page. No signal can take a request back from the device."""
     memory, _ = _memory(kernel, process)
     device = wait.transfers[0].device if wait.transfers else wait.on
@@ -123,8 +123,16 @@ def _wait(kernel: Kernel, core: Core, process: Process, wait: Wait) -> None:
     def done() -> None:
         kernel.cores.irq(max(0, process.cpu), "io", kernel.costs.io_interrupt_ns, "the page is there", woken)
 
+    def failed() -> None:
+        if touching.io is not None:
+            touching.io.result, touching.done = -1, True
+        else:
+            touching.then = Death("BUS", f"BUS: input/output error of {device}")
+        kernel.cores.irq(max(0, process.cpu), "io", kernel.costs.io_interrupt_ns, "the device failed", told)
+
     woken = partial(kernel.wake, process, "the page is there")
-    memory.begin(wait, process.pid, done)
+    told = partial(kernel.wake, process, "the device failed")
+    memory.begin(wait, process.pid, done, failed)
 
 
 # --- system calls ---------------------------------------------------------------------------------------
@@ -226,7 +234,10 @@ def born(kernel: Kernel, process: Process) -> None:
         process.space = mapping.fork(memory, parent.space, process.pid, process.name, limit)
         _tell(kernel, max(0, parent.cpu), process.space, "fork", "", 0, process.space.rss)
     else:
-        process.space = mapping.create(memory, process.pid, process.name, process.group, limit=limit)
+        process.space = mapping.create(
+            memory, process.pid, process.name, process.group, limit=limit,
+            oom_score_adj=process.oom_score_adj,
+        )  # fmt: skip
         writeback.watch(memory)  # what those before it have left dirty
 
 
