@@ -40,13 +40,14 @@ class OpenFile:
 class FileIo:
     """A process on its way through a file: it reads or writes pages `next` to `end` - 1, one by one.
 
-    That is for `size` bytes from byte `start` on.
+    That is for `result` bytes from byte `start` on.
     """
 
     file: File
     write: bool
     start: int
-    size: int
+    result: int
+    """What the call returns."""
     next: int
     end: int
     partial: frozenset[int] = frozenset()
@@ -58,7 +59,7 @@ class FileIo:
         """Read no further than the file goes, which may have become shorter meanwhile."""
         if not self.write and self.end > self.file.pages:
             self.end = self.file.pages
-            self.size = max(0, self.end * page_bytes - self.start)
+            self.result = max(0, self.end * page_bytes - self.start)
 
 
 def place(page: Page) -> tuple[int, int]:

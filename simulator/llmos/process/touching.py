@@ -97,7 +97,7 @@ def go_on(kernel: Kernel, core: Core, process: Process, touching: Touching) -> b
         _wait(kernel, core, process, touching, then)
         return False
     if touching.done:
-        kernel.fetch(process, touching.io.size if touching.io else None)
+        kernel.fetch(process, touching.io.result if touching.io else None)
         return True
     if core.quantum_left is not None and core.quantum_left <= 0:
         kernel.cores.timer(core)
