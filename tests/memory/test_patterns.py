@@ -247,6 +247,23 @@ def test_first_cuts(n, count):
     ]
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        patterns.loop(10**9, 10**12),
+        patterns.layers(10**9, 10**5, times=10**9),
+        patterns.uniform(10**9, 10**12, Random(1)),
+        patterns.gaussian(10**9, 10**12, Random(1), deviation=1e6),
+        patterns.phases(10**9, 10**12, Random(1), working_set=10, length=10**9),
+        patterns.matrix(100_000, order="column", block=1000),
+        patterns.matmul(100_000),
+        patterns.written(patterns.zipf(1000, 10**12, Random(1)), 0.5, Random(2)),
+    ],
+)
+def test_a_pattern_of_any_length_is_made_bit_by_bit(pattern):
+    assert len(refs(patterns.first(pattern, 10_000))) == 10_000
+
+
 def test_a_share_of_writes_is_drawn_and_moves_no_page():
     found = refs(patterns.written(patterns.loop(7, 40_000), 0.3, Random(4)))
     assert [r >> 1 for r in found] == pages(patterns.loop(7, 40_000))
