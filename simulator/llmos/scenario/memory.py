@@ -182,7 +182,14 @@ def _tlb(
     huge = table.huge_pages != "never"
     shapes = [shape for i, level in enumerate(levels, start=1) for shape in _shapes(level, i, huge=huge)]
     spans, offset_bits = MultiLevel(_index_bits(table)).entry_spans, table.page.bit_length() - 1
-    return lambda: Tlb(shapes, policy=policy.make, asids=tlb.asids, spans=spans, offset_bits=offset_bits)
+    return lambda: Tlb(
+        shapes,
+        policy=policy.make,
+        asids=tlb.asids,
+        spans=spans,
+        offset_bits=offset_bits,
+        walk_cache=tlb.walk_cache,
+    )
 
 
 def _shapes(level: TlbLevel, number: int, *, huge: bool) -> list[Shape]:

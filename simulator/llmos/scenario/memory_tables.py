@@ -72,6 +72,11 @@ class TlbTable(Model):
     asids: bool = Field(
         default=True, description="Entries of several processes live together; false: a switch flushes."
     )
+    walk_cache: list[Ways] = Field(
+        default=[],
+        max_length=3,
+        description="Pointers to page tables that are remembered: to last tables, to those above, ...",
+    )
 
 
 TlbChoice = Annotated[
