@@ -109,16 +109,22 @@ class Beat:
     phase: int
     action: Callable[[], None]
     busy: Callable[[], bool]
-    armed: bool = False
+    alarm: Alarm | None = None
 
     def wake(self) -> None:
         """Go on at the next multiple."""
-        if not self.armed:
-            self.armed = True
-            self.sim.at((self.sim.now // self.every_ns + 1) * self.every_ns, self.phase, self._strike)
+        if self.alarm is None:
+            at = (self.sim.now // self.every_ns + 1) * self.every_ns
+            self.alarm = self.sim.at(at, self.phase, self._strike)
+
+    def rest(self) -> None:
+        """Do not even come at the next multiple."""
+        if self.alarm is not None:
+            self.sim.cancel(self.alarm)
+            self.alarm = None
 
     def _strike(self) -> None:
-        self.armed = False
+        self.alarm = None
         self.action()
         if self.busy():
             self.wake()
@@ -225,6 +231,11 @@ class Cores:
         """Note that there is something to do."""
         for beat in self._beats:
             beat.wake()
+
+    def rest(self) -> None:
+        """Note that all tasks are done: the run must not go on until the next beat."""
+        for beat in self._beats:
+            beat.rest()
 
     def busy(self) -> bool:
         """Whether a task runs, or one is ready that can."""

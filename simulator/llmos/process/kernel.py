@@ -184,6 +184,8 @@ class Kernel:
         self.emit(ev.Exit(self.sim.now, core.cpu, process.pid, reason))
         core.dispatcher.remove(core, Why.EXITED)
         self.unfinished -= 1
+        if not self.unfinished:
+            self.cores.rest()
         for pid in process.zombies:
             self.forget(self.processes[pid])
         for pid in process.children:
