@@ -141,8 +141,9 @@ def _was_anonymous(
     alone = region.shared or memory.users[key] == 1
 
     def arrived() -> None:
-        if not space.dead and page is not None:
-            memory.map(space, vpn, page, writable=region.writable and alone)
+        if space.dead or page is None or memory.pager.pages.get(key) is not page:
+            return  # or its device has failed
+        memory.map(space, vpn, page, writable=region.writable and alone)
 
     if page is None:
         page = reclaim.obtain(memory, space.pool, key)
@@ -164,8 +165,9 @@ def _of_file(memory: Memory, space: Space, region: Region, vpn: int, write: bool
     page = memory.pager.pages.get(key)
 
     def arrived() -> None:
-        if space.dead or page is None or memory.pager.pages.get(key) is not page:
-            return  # or its file has lost it meanwhile
+        gone = memory.pager.pages.get(key) is not page or key[1] >= file.pages
+        if space.dead or page is None or gone:  # its file has lost it meanwhile, or its device has failed
+            return
         shared_write = write and region.shared
         if shared_write:
             page_cache.write_mapped(memory, space, page)

@@ -135,7 +135,10 @@ def _nothing() -> None:
 
 
 def _wait(kernel: Kernel, core: Core, process: Process, wait: Wait, result: int) -> None:
-    """Let the process wait; then its call returns `result`. No signal can take a request back."""
+    """Let the process wait; then its call returns `result`, or -1 if the device has failed.
+
+    No signal can take a request back.
+    """
     memory, _ = the_memory(kernel, process)
     device = wait.transfers[0].device if wait.transfers else wait.on
     kernel.block(core, process, device, wait.reason, unblock=None)
