@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memories import machine, memory, play, touch
 
 from llmos.memory import faults, reclaim
 from llmos.memory.allocation import MODES, Sharing, Window, fixed, proportional
@@ -20,7 +21,6 @@ from llmos.memory.swappiness import ByKind
 from llmos.process.program import Brk, Compute, Fork, Mmap, Munmap, Sleep
 from llmos.replacement.lru import Lru
 from llmos.trace import events as ev
-from memories import machine, memory, play, touch
 
 PAGE = 4096
 LOCAL = [mode for mode in MODES if mode != "global"]

@@ -8,13 +8,13 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memories import machine, memory, play, touch
 
 from llmos.memory.commit import Commit, committed, counts
 from llmos.memory.files import File
 from llmos.memory.memory import Memory
 from llmos.memory.space import Region, layout
 from llmos.process.program import Brk, Compute, Fork, Mmap, Munmap, Wait
-from memories import machine, memory, play, touch
 
 PAGE = 4096
 
@@ -47,7 +47,7 @@ def test_the_modes(promised: int, more: int) -> None:
         ({"file": File("book", 1, 8, "disk"), "shared": True}, False),  # the file keeps it
     ],
 )
-def test_what_is_committed(what: dict[str, Any], expected: bool) -> None:
+def test_what_is_committed(what: dict[str, Any], expected: bool) -> None:  # noqa: FBT001
     region = Region(0, 8, "data", **what)
     assert counts(region) == expected
     regions = layout()

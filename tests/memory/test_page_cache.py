@@ -8,6 +8,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memories import machine, memory, play, touch
 
 from llmos.memory.page_cache import CacheRules
 from llmos.memory.records import Costs
@@ -27,7 +28,6 @@ from llmos.process.program import (
 )
 from llmos.scenario.spec import FileSpec
 from llmos.trace import events as ev
-from memories import machine, memory, play, touch
 
 PAGE = 4096
 LINUX = CacheRules(readahead_pages=32, fault_around_pages=16)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memories import machine, memory, play, touch
 
 from llmos.memory.page_cache import CacheRules
 from llmos.memory.readahead import Readahead, Window, first_size, next_size
 from llmos.process.program import Advise, DropCaches, Fsync, Mmap, ReadFile, Truncate, WriteFile
 from llmos.trace import events as ev
-from memories import machine, memory, play, touch
 
 PAGE = 4096
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memories import machine, memory, play, touch
 
 from llmos.memory.watermarks import Watermarks, linux
 from llmos.process.program import Compute, Mlock
 from llmos.trace import events as ev
-from memories import machine, memory, play, touch
 
 PAGE_KB = 4
 

@@ -6,12 +6,12 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from memories import machine, memory, play, touch
 
 from llmos.memory.page_cache import CacheRules
 from llmos.process.program import Compute, Fsync, Mmap, ReadFile, Sleep, WriteFile
 from llmos.scenario.spec import FileSpec
 from llmos.trace import events as ev
-from memories import machine, memory, play, touch
 
 PAGE = 4096
 MS, S = 1_000_000, 1_000_000_000

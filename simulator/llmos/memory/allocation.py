@@ -79,6 +79,8 @@ class Share:
     """Its own limit, whatever its share is."""
     want: int = 1
     """How many frames it needs, by its working set or its faults."""
+    out: bool = False
+    """Whether the task is swapped out as a whole."""
     fault_at: int | None = None
     """When it faulted last, in its own references."""
 
@@ -154,6 +156,13 @@ class Allocation:
             return  # its share does not depend on its faults
         self.share_out()
 
+    def swapped(self, space: Space, *, out: bool) -> None:
+        """Note that `space` is swapped out as a whole, or is back; who is out has no share."""
+        share = self.shares.get(space.pid)
+        if share is not None:
+            share.out = out
+            self.share_out()
+
     def resized(self, space: Space) -> None:
         """Note that the regions of `space` have become more or fewer."""
         if self.sharing.mode == "proportional" and space.pid in self.shares:
@@ -174,7 +183,7 @@ class Allocation:
 
     def share_out(self) -> None:
         """Set the limits of all tasks' pools, and let those give up frames that have more."""
-        shares = list(self.shares.values())
+        shares = [share for share in self.shares.values() if not share.out]
         for share, limit in zip(shares, self._limits(shares), strict=True):
             pool = share.space.pool
             bounds = [bound for bound in (limit, share.cap) if bound is not None]

@@ -1,7 +1,7 @@
 """Thrashing, and load control: tasks that need more memory than there is take turns as a whole.
 
 - A *refault* is a page that is read back although it was evicted only lately: no more evictions ago than
-  there are frames, so that a memory of twice the size would still have it.
+  there are frames times tasks, so that all its readers together have gone through memory once since.
 - The machine *thrashes* when, over a window of time, most major faults are refaults, there are several, and
   the cores are nevertheless idle for most of the time. An event says so, with the figures.
 - Load control then takes out a task as a whole: it is blocked and its pages are evicted. Each window in which
@@ -91,7 +91,7 @@ class LoadControl:
         self._needs: dict[int, int] = {}
         """How many frames they will need."""
         self._evicted: OrderedDict[Key, None] = OrderedDict()
-        """Who was evicted lately: as many as there are frames."""
+        """Who was evicted lately."""
         self._faults = self._refaults = 0
         self._worked = 0
         self._began = 0
@@ -108,7 +108,7 @@ class LoadControl:
         """Note that the page `key` was evicted."""
         self._evicted[key] = None
         self._evicted.move_to_end(key)
-        if len(self._evicted) > self.memory.pager.frames.frames:
+        while len(self._evicted) > self.memory.pager.frames.frames * len(self.memory.spaces):
             self._evicted.popitem(last=False)
 
     def read_back(self, key: Key) -> None:
@@ -202,8 +202,11 @@ class LoadControl:
         self._needs[pid] = min(need(space), self.memory.pager.frames.frames)
         self.tasks.freeze(pid, reason)
         pages = empty(self.memory, space)
+        for key in pages:
+            self._evicted.pop(key, None)  # that they come back will be no sign of thrashing
         self.out.append(pid)
-        self.memory.emit(ev.SwapTask(self.memory.now, -1, pid, reason, out=True, pages=pages, rss=space.rss))
+        self.memory.allocation.swapped(space, out=True)
+        self.memory.emit(ev.SwapTask(self.memory.now, -1, pid, reason, out=True, pages=len(pages), rss=space.rss))
 
     def _bring_back(self, used: int) -> None:
         """Let the task go on that went last, if there is room for it."""
@@ -221,6 +224,7 @@ class LoadControl:
         self._has_returned = True
         space = self.memory.spaces[pid]
         self.memory.emit(ev.SwapTask(self.memory.now, -1, pid, reason, pages=needs, rss=space.rss))
+        self.memory.allocation.swapped(space, out=False)
         self.tasks.thaw(pid, reason)
 
 
@@ -229,14 +233,14 @@ def need(space: Space) -> int:
     return len(space.window) if space.window is not None else space.most
 
 
-def empty(memory: Memory, space: Space) -> int:
-    """Evict all pages that only `space` has; return how many. Pages that cannot go stay."""
+def empty(memory: Memory, space: Space) -> list[Key]:
+    """Evict all pages that only `space` has; return their keys. Pages that cannot go stay."""
     memory.settle(space)
-    evicted = 0
+    evicted = []
     for page in [page for page in memory.pager.pages.values() if page.holders]:
         if page.key not in memory.pager.spared and all(holder is space for holder, _ in page.holders):
             memory.pager.evict(page, "its task is swapped out")
-            evicted += 1
+            evicted.append(page.key)
     for transfer in reclaim.pending_writes(memory):
         memory.send(transfer)
     return evicted
