@@ -239,6 +239,12 @@ def test_a_matrix_is_read_whole(order, block):
     assert sorted(found) == list(range(49))
 
 
+@given(st.integers(1, 30_000), st.integers(1, 5), st.integers(1, 2))
+@settings(max_examples=20)
+def test_strides_of_any_length(n, stride, times):
+    assert pages(patterns.strided(n, stride, times)) == [*range(0, n, stride)] * times
+
+
 @given(st.integers(1, 9000), st.integers(0, 9000))
 @settings(max_examples=20)
 def test_first_cuts(n, count):
