@@ -16,7 +16,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from llmos.memory import faults, file_io, reclaim, watermarks
+from llmos.memory import faults, file_io, page_cache, reclaim, watermarks
 from llmos.memory.allocation import Allocation, Sharing
 from llmos.memory.commit import committed
 from llmos.memory.huge import HugePages
@@ -380,8 +380,15 @@ class Memory:
             self.in_flight[page.key] = []
         return Transfer(device, sum(1 << page.order for page in pages), brings=tuple(pages))
 
-    def send(self, transfer: Transfer, pid: int = -1, done: Callable[[], None] = _nothing) -> None:
-        """Let `transfer` begin when its device is free, and call `done` when it is over."""
+    def send(
+        self, transfer: Transfer, pid: int = -1, done: Callable[[], None] = _nothing,
+        failed: Callable[[], None] = _nothing,
+    ) -> None:  # fmt: skip
+        """Let `transfer` begin when its device is free, and call `done` when it is over.
+
+        Or, if the device fails, `failed`; then the pages that it should have brought are gone. A device
+        goes on trying until it has written what it should.
+        """
         device = self.devices[transfer.device]
         ns = device.transfer_ns(transfer.pages * self.page_bytes)
 
@@ -396,17 +403,42 @@ class Memory:
                     self.pager.drop(page)  # whoever had it is gone
             done()
 
-        device.submit(pid, ns, over)
+        def lost() -> None:
+            self._lose(transfer.brings)
+            failed()
 
-    def begin(self, wait: Wait, pid: int, done: Callable[[], None]) -> None:
-        """Do the transfers of `wait` for task `pid`, one after another; then what it wants, then `done`."""
+        device.submit(pid, ns, over, None if transfer.write else lost)
+
+    def _lose(self, pages: Sequence[Page]) -> None:
+        """Take the frames of `pages`, which could not be read; whoever joined in waiting tries it himself."""
+        for page in pages:
+            self.pager.unpin(page)
+            for space in self.spaces.values():
+                if space.fresh is page:
+                    self.settle(space)
+        waiting = [tell for page in pages for tell in self.in_flight.pop(page.key)]
+        page_cache.lose(self, [page for page in pages if type(page.key) is not int])
+        for page in pages:
+            if type(page.key) is int:
+                self.pager.drop(page)
+        self.relieve()
+        for tell in waiting:
+            tell()
+
+    def begin(
+        self, wait: Wait, pid: int, done: Callable[[], None], failed: Callable[[], None] = _nothing
+    ) -> None:
+        """Do the transfers of `wait` for task `pid`, one after another; then what it wants, then `done`.
+
+        `failed` comes in its place if a device fails.
+        """
         if wait.ask is not None:
             ask, wait.ask = wait.ask, None
-            ask(lambda: self.begin(wait, pid, done))
+            ask(lambda: self.begin(wait, pid, done, failed))
         elif wait.transfers:
-            self.send(wait.transfers.pop(0), pid, lambda: self.begin(wait, pid, done))
+            self.send(wait.transfers.pop(0), pid, lambda: self.begin(wait, pid, done, failed), failed)
         elif wait.key is not None and wait.key in self.in_flight:
-            self.in_flight[wait.key].append(lambda: self.begin(wait, pid, done))
+            self.in_flight[wait.key].append(lambda: self.begin(wait, pid, done, failed))
         else:
             wait.finish()
             done()

@@ -118,6 +118,7 @@ def _wait(kernel: Kernel, core: Core, process: Process, touching: Touching, wait
     """Let the process wait for its page. No signal can take a request back from the device."""
     memory, _ = _memory(kernel, process)
     device = wait.transfers[0].device if wait.transfers else wait.on
+    source = wait.transfers[-1].device if wait.transfers else device  # writes come first, and cannot fail
     kernel.block(core, process, device, wait.reason, unblock=None)
 
     def done() -> None:
@@ -125,13 +126,13 @@ def _wait(kernel: Kernel, core: Core, process: Process, touching: Touching, wait
 
     def failed() -> None:
         if touching.io is not None:
-            touching.io.result, touching.done = -1, True
+            touching.done = True  # its call returns -1
         else:
-            touching.then = Death("BUS", f"BUS: input/output error of {device}")
+            touching.then = Death("BUS", f"BUS: input/output error of {source}")
         kernel.cores.irq(max(0, process.cpu), "io", kernel.costs.io_interrupt_ns, "the device failed", told)
 
     woken = partial(kernel.wake, process, "the page is there")
-    told = partial(kernel.wake, process, "the device failed")
+    told = partial(kernel.wake, process, "the device failed", -1 if touching.io else None)
     memory.begin(wait, process.pid, done, failed)
 
 
