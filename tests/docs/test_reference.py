@@ -49,6 +49,14 @@ output = 5
 schedulers = ["fcfs"]
 """
 
+WITH_MEMORY = """
+question = "What does a run say of the memory?"
+[memory]
+frames = 8
+[[task]]
+program = [{ touch = "heap", pages = [0] }]
+"""
+
 
 def text(page):
     return page.read_text(encoding="utf-8")
@@ -108,6 +116,12 @@ def test_every_metric_is_documented_and_the_other_way_round():
 
 def test_every_number_of_the_memory_is_documented_and_the_other_way_round():
     assert documented()["Numbers of the memory"] == [*MEMORY]
+
+
+def test_every_key_of_the_page_cache_is_documented_and_the_other_way_round():
+    outcome = run(build(load_text(WITH_MEMORY)))
+    doc = document(outcome.state, outcome.log_sha256)
+    assert documented()["Page cache"] == [*doc["memory"]["page_cache"]]
 
 
 def test_every_key_of_a_comparison_is_documented_and_the_other_way_round():

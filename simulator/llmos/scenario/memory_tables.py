@@ -191,7 +191,7 @@ class MemoryTable(Model):
         default="badness", description="Whom the OOM killer kills."
     )
     page_cache: PageCacheTable = Field(
-        default=PageCacheTable(), description="How pages of files are read and written."
+        default=PageCacheTable(), description="Readahead, and when dirty pages are written."
     )
     costs: MemoryCosts = Field(default=MemoryCosts(), description="What the memory's work takes.")
 
