@@ -78,7 +78,8 @@ TOTALS: Final = (
 )  # fmt: skip
 MEMORY: Final = (
     "accesses", "minor_faults", "major_faults", "faults_per_1000", "evictions", "writebacks", "oom_kills",
-    "tlb_miss_ratio", "access_mean_ns", "effective_access_mean_ns",
+    "tlb_first_miss_ratio", "tlb_miss_ratio", "access_mean_ns", "effective_access_mean_ns",
+    "page_cache_hit_ratio", "readahead_wasted", "written_back",
 )  # fmt: skip
 SUBJECTS: Final = (*WORLDS.values(), "memory")
 """What there are numbers of: the first parts of their names."""
@@ -161,7 +162,13 @@ def _of_memory(memory: MemoryState) -> Iterable[tuple[str, float]]:
     yield "oom_kills", len(memory.oom_kills)
     if whole.accesses:
         if len(whole.tlb) > 1:  # else there is no TLB
+            yield "tlb_first_miss_ratio", 1 - whole.tlb[1] / whole.accesses
             yield "tlb_miss_ratio", whole.tlb[0] / whole.accesses
         yield "access_mean_ns", whole.spent_ns / whole.accesses
         took = whole.spent_ns + whole.fault_ns + whole.waited_ns
         yield "effective_access_mean_ns", took / whole.accesses
+    cache = memory.cache
+    if cache.hits + cache.misses:
+        yield "page_cache_hit_ratio", cache.hits / (cache.hits + cache.misses)
+        yield "readahead_wasted", cache.wasted_ahead
+        yield "written_back", cache.written_back
