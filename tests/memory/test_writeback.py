@@ -83,6 +83,20 @@ def test_without_the_wait_too_much_is_dirty() -> None:
         test_above_the_hard_threshold_the_writer_waits_until_there_are_fewer()
 
 
+def test_a_small_writer_waits_once_however_much_a_large_one_writes() -> None:
+    """The large one is always let go first, and has made too much dirty when the small one's turn comes."""
+
+    def modest():
+        yield Compute(100_000)
+        yield WriteFile("book", PAGE, offset=0)
+
+    rules = CacheRules(dirty_background=10, dirty=10)
+    events, _, _ = ran(writer(600, offset=PAGE), modest, rules=rules)
+    waits = [e.task for e in events if isinstance(e, ev.Block) and e.on == "writeback"]
+    assert waits.count(1) > 20
+    assert waits.count(2) <= 1
+
+
 def test_a_background_threshold_at_the_hard_one_is_half_of_it() -> None:
     rules = CacheRules(dirty_background=40, dirty=40)
     events, _, _ = ran(writer(21), rules=rules)

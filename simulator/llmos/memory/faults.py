@@ -45,7 +45,7 @@ def handle(memory: Memory, space: Space, vpn: int, *, write: bool) -> Answer:
         return _dies(memory, space, vpn, "SEGV", f'"{region.name}" is {region.protection}')
     if region.file is not None and region.index(vpn) >= region.file.pages:
         return _dies(memory, space, vpn, "BUS", f'"{region.file.name}" ends before that page')
-    if write and region.shared and region.file is not None and (wait := writeback.hold_up(memory)):
+    if write and region.shared and region.file is not None and (wait := writeback.hold_up(memory, space)):
         return 0, wait
     memory.settle(space)
     memory.reclaimed_ns = 0

@@ -51,7 +51,7 @@ def run(memory: Memory, cpu: int, space: Space, touching: Touching, io: FileIo, 
         spent += copy_ns
         memory.now = begun + spent
         if io.write:
-            dirtied += writeback.make_dirty(memory, page)
+            dirtied += writeback.make_dirty(memory, space, page)
     touching.done = io.next >= io.end
     if io.next > first:
         what = "write" if io.write else "read"
@@ -79,7 +79,7 @@ def _page(memory: Memory, space: Space, io: FileIo) -> tuple[Page, bool] | Wait 
 def _get(memory: Memory, space: Space, io: FileIo) -> tuple[Page, bool] | Wait:
     file, index, pager = io.file, io.next, memory.pager
     key = (file.inode, index)
-    if io.write and (wait := writeback.hold_up(memory)):
+    if io.write and (wait := writeback.hold_up(memory, space)):
         return wait
     page = pager.pages.get(key)
     if page is None:

@@ -245,7 +245,7 @@ def fault_around(memory: Memory, space: Space, region: Region, vpn: int) -> int:
 
 def write_mapped(memory: Memory, space: Space, page: Page) -> None:
     """Note that the process is about to write into `page`, which it shares with its file."""
-    if writeback.make_dirty(memory, page):
+    if writeback.make_dirty(memory, space, page):
         inode, index = place(page)
         report(memory, space, "dirty", memory.files_by_inode[inode], index, 1, dirtied=1)
 

@@ -71,6 +71,8 @@ class Space:
     window: Window | None = None
     """Its last references, where its share of memory is its working set."""
     oom_score_adj: int = 0
+    held: bool = False
+    """Whether it has waited because too many pages are dirty, and may make one more dirty now."""
     dead: bool = False
     """Whether it was killed for want of memory, and has no pages any more."""
     cpus: set[int] = field(default_factory=set)

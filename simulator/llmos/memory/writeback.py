@@ -55,8 +55,9 @@ def thresholds(memory: Memory) -> tuple[int, int]:
     return (background if background < hard else hard // 2), hard
 
 
-def make_dirty(memory: Memory, page: Page) -> bool:
-    """Note that `page` of a file differs from its device from now on; return whether it did not before."""
+def make_dirty(memory: Memory, space: Space, page: Page) -> bool:
+    """Note that `space` has changed `page` of a file; return whether it was as on its device before."""
+    space.held = False
     cache = memory.cache
     page.dirty = True
     if page.key in cache.dirty:
@@ -68,10 +69,15 @@ def make_dirty(memory: Memory, page: Page) -> bool:
     return True
 
 
-def hold_up(memory: Memory) -> Wait | None:
-    """Return what a process must wait for before it may make a page dirty, if anything."""
-    if not _too_much(memory):
+def hold_up(memory: Memory, space: Space) -> Wait | None:
+    """Return what a process must wait for before it may make a page dirty, if anything.
+
+    Who has waited may write one page, whatever the others did meanwhile; else one of them that is always
+    a little earlier would keep it out for ever.
+    """
+    if space.held or not _too_much(memory):
         return None
+    space.held = True
     _start(memory)
     return Wait("too many pages are dirty", [], lambda: None, on="writeback", ask=partial(_ask, memory))
 
