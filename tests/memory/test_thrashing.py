@@ -17,6 +17,7 @@ from llmos.process.program import Compute, Kill, Mlock, Mmap, Sleep
 from llmos.scenario.build import build
 from llmos.scenario.load import load, load_text, shipped
 from llmos.scenario.machine import Outcome, run
+from llmos.scenario.spec import Injection
 from llmos.trace import events as ev
 
 MS = 10**6
@@ -261,3 +262,15 @@ def test_if_all_is_pinned_for_the_moment_one_waits_its_turn() -> None:
     assert not [event for event in events if isinstance(event, ev.OomKill)]
     assert [event for event in events if isinstance(event, ev.Fault) and event.what == "short"]
     assert sum(task.accesses for task in outcome.state.memory.tasks.values()) == 36
+
+
+def test_who_is_killed_on_its_way_to_the_disk_leaves_nobody_waiting() -> None:
+    # Both want the same page. The first dies while the kernel is still at work on its fault (2 us).
+    def program():
+        yield Mmap("text", file="book", protection="r")
+        yield touch(0, region="text")
+
+    kill = Injection(name="a", at_ns=1_000, signal="KILL")
+    outcome, _, _ = play(machine(memory(8), program, program, cores=2, injections=[kill]))
+    assert outcome.ok, outcome.reason
+    assert [outcome.state.memory.tasks[pid].accesses for pid in (1, 2)] == [0, 1]

@@ -73,8 +73,10 @@ class Space:
     oom_score_adj: int = 0
     held: bool = False
     """Whether it has waited because too many pages are dirty, and may make one more dirty now."""
+    waits: list[Wait] = field(default_factory=list)
+    """What its faults want done and has not begun: the kernel is still at work on them."""
     dead: bool = False
-    """Whether it was killed for want of memory, and has no pages any more."""
+    """Whether it was killed for want of memory or has ended, and has no pages any more."""
     cpus: set[int] = field(default_factory=set)
     """Cores whose TLBs may have entries of it."""
     files: dict[int, OpenFile] = field(default_factory=dict)

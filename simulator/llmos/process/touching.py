@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from llmos.engine.streams import stream
 from llmos.memory import mapping, writeback
-from llmos.memory.records import Death, Touching
+from llmos.memory.records import Death, Touching, Wait
 from llmos.process import program, signals, swapping
 from llmos.trace import events as ev
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from llmos.memory.memory import Memory
-    from llmos.memory.records import Space, Wait
+    from llmos.memory.records import Space
     from llmos.memory.space import Region
     from llmos.process.cores import Core
     from llmos.process.kernel import Kernel
@@ -107,6 +107,8 @@ def go_on(kernel: Kernel, core: Core, process: Process, touching: Touching) -> b
     if core.quantum_left is not None:
         budget = min(budget, core.quantum_left)
     spent = memory.run(core.cpu, space, touching, int(max(1, budget)))
+    if isinstance(touching.then, Wait):
+        space.waits.append(touching.then)
     process.remaining = process.burst = spent
     if not spent:
         return True
@@ -116,7 +118,8 @@ def go_on(kernel: Kernel, core: Core, process: Process, touching: Touching) -> b
 
 def _wait(kernel: Kernel, core: Core, process: Process, touching: Touching, wait: Wait) -> None:
     """Let the process wait for its page. No signal can take a request back from the device."""
-    memory, _ = _memory(kernel, process)
+    memory, space = _memory(kernel, process)
+    space.waits.remove(wait)
     device = wait.transfers[0].device if wait.transfers else wait.on
     source = wait.transfers[-1].device if wait.transfers else device  # writes come first, and cannot fail
     kernel.block(core, process, device, wait.reason, unblock=None)
@@ -250,8 +253,11 @@ def may_be_born(kernel: Kernel, parent: Process) -> bool:
 def gone(kernel: Kernel, core: Core, process: Process) -> None:
     """Take the memory of a process that has ended."""
     if kernel.memory is not None and process.space is not None:
-        kernel.memory.now = kernel.sim.now
-        mapping.release(kernel.memory, process.space)
+        memory, space = kernel.memory, process.space
+        memory.now, space.dead = kernel.sim.now, True
+        mapping.release(memory, space)
+        for wait in space.waits:  # it was killed before it could wait; others may wait for the same page
+            memory.begin(wait, process.pid, lambda: None)
         writeback.rest(kernel.memory)
         _tell(kernel, core.cpu, process.space, "exit", "", 0, 0)
 
