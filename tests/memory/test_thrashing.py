@@ -274,3 +274,24 @@ def test_who_is_killed_on_its_way_to_the_disk_leaves_nobody_waiting() -> None:
     outcome, _, _ = play(machine(memory(8), program, program, cores=2, injections=[kill]))
     assert outcome.ok, outcome.reason
     assert [outcome.state.memory.tasks[pid].accesses for pid in (1, 2)] == [0, 1]
+
+
+def test_who_is_stopped_keeps_no_frame_from_others() -> None:
+    # Two tasks are stopped while each waits for its page: both frames are for them.
+    def reader(page: int) -> Any:
+        def program():
+            yield Mmap("text", file="book", protection="r")
+            yield touch(page, region="text")
+
+        return program
+
+    def late():
+        yield Sleep(5 * MS)
+        yield touch(0, 1, 2)
+        for name in "ab":
+            yield Kill(name, "CONT")
+
+    stops = [Injection(name=name, at_ns=500_000, signal="STOP") for name in "ab"]
+    outcome, _, _ = play(machine(memory(2), reader(0), reader(1), late, injections=stops))
+    assert outcome.ok, outcome.reason
+    assert [outcome.state.memory.tasks[pid].accesses for pid in (1, 2, 3)] == [1, 1, 3]

@@ -119,6 +119,7 @@ def _interrupt(kernel: Kernel, target: Process, action: Callable[[], Program], s
     if target.dispatcher is not None:
         kernel.cores.sync(target.dispatcher)  # what it has done is done
     call = _call_after(target) if target.blocked else target.call
+    _let_go(kernel, target)
     target.interrupted.append(Interrupted(target.program, call, target.remaining))
     target.program = kernel.run_program(target, action)
     target.call = None
@@ -156,6 +157,7 @@ def stop(kernel: Kernel, target: Process, core: Core | None, on: str, reason: st
     """Freeze `target` until `go_on`; the log says why."""
     target.stopped = True
     kernel.cores.keep_no_more(target)
+    _let_go(kernel, target)
     if target.blocked or target.dispatcher is None:
         return
     target.frozen = True
@@ -182,6 +184,12 @@ def go_on(kernel: Kernel, target: Process, reason: str = "goes on") -> None:
         target.missed_wake = None
         kernel.wake(target, reason, result)
     reach(target)
+
+
+def _let_go(kernel: Kernel, target: Process) -> None:
+    """Let the page go that `target` has waited for: who knows when it will use it."""
+    if kernel.memory is not None and target.space is not None:
+        kernel.memory.settle(target.space)
 
 
 def _known(kernel: Kernel, process: Process, signal: str) -> str:
