@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,13 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memories import machine, memory, play, touch
 
+from llmos.errors import ScenarioError
 from llmos.memory import faults, reclaim
 from llmos.memory.allocation import MODES, Sharing, Window, fixed, proportional
+from llmos.memory.load_control import Thrashing
 from llmos.memory.memory import Memory
 from llmos.memory.pager import Page, Pager, Pool
 from llmos.memory.swappiness import ByKind
+from llmos.memory.watermarks import Watermarks
 from llmos.process.program import Brk, Compute, Fork, Mmap, Munmap, Sleep
 from llmos.replacement.lru import Lru
+from llmos.scenario.build import build
+from llmos.scenario.load import load_text
 from llmos.trace import events as ev
 
 PAGE = 4096
@@ -364,3 +370,70 @@ def test_with_swappiness_all_still_adds_up(pages: list[int | str], swappiness: i
     outcome, _, _ = play(machine(memory(6, swappiness=swappiness), program))
     assert outcome.ok
     assert total_of(outcome) == 2 * len(pages)
+
+
+# --- as a scenario writes it --------------------------------------------------------------------------
+
+SCENARIO = """
+question = "Who gets what?"
+[memory]
+frames = 64
+{memory}
+[[cgroup]]
+name = "g"
+memory = "40 KiB"
+[[task]]
+name = "a"
+group = "g"
+memory_limit = "16 KiB"
+burst = "1 ms"
+"""
+
+
+def test_a_scenario_says_all_that() -> None:
+    keys = """
+allocation = "page-fault-frequency"
+window = 7
+fault_rates = [0.1, 0.5]
+watermarks = [1, 2, 3]
+swappiness = 60
+overcommit = 2
+overcommit_ratio = 80
+thrashing = { window = "5 ms", refaults = 3, busy = 0.9 }
+load_control = true
+"""
+    spec = build(load_text(SCENARIO.format(memory=keys)))
+    has = spec.memory
+    assert has is not None
+    assert has.sharing == Sharing(
+        mode="page-fault-frequency", window=7, lower=0.1, upper=0.5, cgroups={"g": 10}
+    )
+    assert has.watermarks == Watermarks(1, 2, 3)
+    assert (has.swappiness, has.overcommit, has.overcommit_ratio, has.load_control) == (60, 2, 80, True)
+    assert has.thrashing == Thrashing(window_ns=5_000_000, refaults=3, busy=0.9)
+    assert spec.tasks[0].memory_limit_bytes == 4 * PAGE
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ('allocation = "local"', "memory.allocation"),
+        ("fault_rates = [0.5, 0.1]", "the lower fault rate is above the upper one"),
+        ("fault_rates = [0.5]", "memory.fault_rates"),
+        ("watermarks = [3, 2, 1]", "three numbers of frames in rising order"),
+        ("watermarks = [1, 2, 64]", "less than there are"),
+        ("swappiness = 201", "memory.swappiness"),
+        ("overcommit = 3", "memory.overcommit"),
+    ],
+)
+def test_a_scenario_that_says_nonsense_is_told_so(key: str, message: str) -> None:
+    with pytest.raises(ScenarioError, match=re.escape(message)):
+        load_text(SCENARIO.format(memory=key))
+
+
+def test_a_memory_may_be_too_small_for_the_watermarks_of_linux() -> None:
+    # min is 32 frames at least, so high is 48.
+    text = SCENARIO.format(memory="watermarks = true")
+    assert build(load_text(text.replace("64", "49"))).memory is not None
+    with pytest.raises(ScenarioError, match="Linux keeps more free than this memory has"):
+        load_text(text.replace("64", "48"))

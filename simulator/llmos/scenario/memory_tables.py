@@ -151,8 +151,10 @@ class MemoryTable(Model):
     window: Count = Field(
         default=1000, description="The working set are the pages of so many references of a task."
     )
-    fault_rates: tuple[Rate, Rate] = Field(
-        default=(0.01, 0.1),
+    fault_rates: list[Rate] = Field(
+        default=[0.01, 0.1],
+        min_length=2,
+        max_length=2,
         description="Page faults per reference: below the first a task gets a frame less, above the second "
         "one more.",
     )
