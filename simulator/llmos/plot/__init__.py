@@ -1,4 +1,4 @@
-"""Figures that people would show: who ran when, who waited, schedulers side by side, distributions, sweeps.
+"""Figures to show people: who ran when and waited, who had which pages, policies side by side, sweeps.
 
 - Each function folds a run's state, a comparison or the results of a sweep into one matplotlib `Figure`;
   `save` writes it.
@@ -10,27 +10,38 @@
 """
 
 from llmos.plot.bars import comparison
-from llmos.plot.curves import cdf
+from llmos.plot.curves import cdf, check_quantity
+from llmos.plot.faults import faults
 from llmos.plot.heatmap import heatmap
 from llmos.plot.load import load_curve
 from llmos.plot.misses import miss_ratio
 from llmos.plot.page import check_path, save
 from llmos.plot.queue import queue
+from llmos.plot.reach import eat
+from llmos.plot.resident import memory
+from llmos.plot.residents import residents
 from llmos.plot.results import Results, read_results
 from llmos.plot.service import service
 from llmos.plot.timeline import gantt
+from llmos.plot.working_set import working_set
 
 __all__ = [
     "Results",
     "cdf",
     "check_path",
+    "check_quantity",
     "comparison",
+    "eat",
+    "faults",
     "gantt",
     "heatmap",
     "load_curve",
+    "memory",
     "miss_ratio",
     "queue",
     "read_results",
+    "residents",
     "save",
     "service",
+    "working_set",
 ]

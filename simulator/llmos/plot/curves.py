@@ -27,7 +27,7 @@ from llmos.plot.page import BODY_WIDTH, HEAD, decades, head, nothing, page, roun
 from llmos.plot.texts import BODY, shorten
 from llmos.plot.words import MEMBERS, WORLDS, Unit, caption, counted, name_of, time_unit
 from llmos.scenario.compare import Comparison
-from llmos.trace.metrics import QUANTITIES, samples
+from llmos.trace.metrics import QUANTITIES, quantities, samples
 from llmos.trace.state import State
 
 HEIGHT = 3.0
@@ -82,12 +82,17 @@ def cdf(runs: Comparison | Mapping[str, State], quantity: str = "turnaround") ->
         return _draw(source, panels)
 
 
+def check_quantity(quantity: str) -> None:
+    """Raise LlmosError when there is no such quantity."""
+    _names(quantity)
+
+
 def _names(quantity: str) -> list[str]:
     world, _, own = quantity.rpartition(".")
-    if own not in QUANTITIES or world not in {"", *WORLDS}:
-        known = [*QUANTITIES, *(f"{w}.{q}" for w in WORLDS for q in QUANTITIES)]
+    there = [*QUANTITIES, *(f"{w}.{q}" for w in WORLDS for q in quantities(w))]
+    if quantity not in there:
         names = f"there are: {', '.join(QUANTITIES)}; with cpu. or llm. before them"
-        hint = did_you_mean(quantity, known) or names
+        hint = did_you_mean(quantity, there) or names
         raise LlmosError(f'unknown quantity "{quantity}"', hint=hint)
     if world:
         return [quantity]
@@ -157,7 +162,7 @@ def _small_print(curves: Sequence[_Curve], world: str) -> str:
     many = counted(sizes[-1], MEMBERS[world][:-1])
     if len(sizes) > 1:
         many = f"{sizes[0]:,} to {many}"
-    return f"{many} under each scheduler; further left is better"
+    return f"{many} under each policy; further left is better"
 
 
 def _left(curves: Sequence[_Curve]) -> float:

@@ -58,6 +58,8 @@ def name_lines(ax: Axes, lines: Sequence[Line2D]) -> None:
 
 def name_ends(ax: Axes, lines: Sequence[Line2D]) -> None:
     """Write the label of each line right of the axes, at the height of its end, none over another."""
+    if not lines:
+        return
     dot = ax.get_figure().dpi / POINTS  # type: ignore[union-attr]
     frame, step = ax.get_window_extent(), line(BODY) * POINTS * dot
     ends = [float(ax.transData.transform(np.column_stack(each.get_data()))[-1, 1]) for each in lines]

@@ -40,7 +40,9 @@ USUAL_AXES = ("load", "rate")
 
 
 @dataclass(frozen=True, slots=True)
-class _Curve:
+class Curve:
+    """Means of a metric at several values of a key, each with its interval."""
+
     name: str
     x: list[float]
     means: list[Estimate]
@@ -64,7 +66,7 @@ def load_curve(results: Results, metrics: Sequence[str] = (), keys: Sequence[str
             f'the values of "{key}" are no amounts', hint="draw a heatmap, or name another --key"
         )
     numbers = dict(zip(results.keys[key], scale[0], strict=True))
-    panels = {name: _curves(results, name, key, numbers) for name in names}
+    panels = {name: curves_of(results, name, key, numbers) for name in names}
     title = results.question or f"How does {key} change the {in_words(names[0])}?"
     if not any(panels.values()):
         return nothing(title, results.caption(), f"Nothing to show: no run has {' or '.join(names)}.")
@@ -81,14 +83,18 @@ def _axis(results: Results) -> str:
     return (usual or sorted(amounts, key=lambda name: -len(results.keys[name])))[0]
 
 
-def _curves(results: Results, metric: str, key: str, numbers: dict[Any, float]) -> list[_Curve]:
+def curves_of(results: Results, metric: str, key: str, numbers: dict[Any, float]) -> list[Curve]:
+    """Return a metric against `key`, whose values are these `numbers`: a curve for each of the other keys'.
+
+    Raises LlmosError when they are too many to tell apart.
+    """
     others = [name for name in results.keys if name != key]
     means = results.means(metric, [*others, key])
     out = []
     for place in product(*(results.keys[name] for name in others)):
         points = [(numbers[v], means[*place, v]) for v in results.keys[key] if (*place, v) in means]
         if points:
-            out.append(_Curve(curve_name(others, place), [x for x, _ in points], [m for _, m in points]))
+            out.append(Curve(curve_name(others, place), [x for x, _ in points], [m for _, m in points]))
     if len(out) > MOST_CURVES:
         raise LlmosError(
             f"{len(out)} curves in one picture are too many to tell apart: {', '.join(others)} vary",
@@ -109,7 +115,7 @@ def curve_name(keys: Sequence[str], values: Sequence[Any]) -> str:
 # --- drawing ------------------------------------------------------------------------------------------
 
 
-def _draw(results: Results, title: str, panels: dict[str, list[_Curve]], label: str) -> Figure:
+def _draw(results: Results, title: str, panels: dict[str, list[Curve]], label: str) -> Figure:
     several = any(m.half_width is not None for curves in panels.values() for c in curves for m in c.means)
     note = "point: mean over the seeds, whisker: its 95 % confidence interval" if several else ""
     columns = min(MOST_IN_ROW, len(panels))
@@ -130,12 +136,13 @@ def _draw(results: Results, title: str, panels: dict[str, list[_Curve]], label: 
         ax = sheet.axes(x, y + HEAD, width, HEIGHT)
         ax.set_label(name)
         if curves:
-            _panel(ax, curves, unit, timed=words.kind == "time")
+            panel(ax, curves, unit, timed=words.kind == "time")
         ax.set_xlabel(shorten(label, width, SMALL, middle=True))
     return sheet.figure
 
 
-def _panel(ax: Axes, curves: Sequence[_Curve], unit: Unit, *, timed: bool) -> None:
+def panel(ax: Axes, curves: Sequence[Curve], unit: Unit, *, timed: bool) -> None:
+    """Draw curves with their whiskers, and their names behind them."""
     means = [m.mean for c in curves for m in c.means]
     logarithmic = min(means) > 0 and max(means) > LOG_FROM * min(means)
     size = 1.0 if logarithmic else unit.size
@@ -154,7 +161,8 @@ def _panel(ax: Axes, curves: Sequence[_Curve], unit: Unit, *, timed: bool) -> No
             bars = ax.vlines(curve.x, np.subtract(y, low), np.add(y, half), color=seen.ink, linewidth=0.9)
             aside = (i - (len(curves) - 1) / 2) * APART / POINTS
             bars.set(transform=bars.get_transform() + _moved(ax, aside), label=f"whiskers of {name}")
-        drawn.append(line)
+        if curve.name:  # else it is the only one
+            drawn.append(line)
     if logarithmic:
         ax.set_yscale("log")
         decades(ax.yaxis, timed=timed)

@@ -42,6 +42,10 @@ QUANTITIES = {
     "evictions": "Evictions",
     "writebacks": "Evicted pages written",
     "oom_kills": "OOM kills",
+    "page_cache_hit_ratio": "Page cache hit ratio",
+    "readahead_wasted": "Pages read ahead in vain",
+    "written_back": "Pages written back",
+    "tlb_first_miss_ratio": "TLB miss ratio, first level",
     "tlb_miss_ratio": "TLB miss ratio",
     "access": "Access time",
     "effective_access": "Effective access time",
@@ -49,9 +53,9 @@ QUANTITIES = {
 # The field has other words for the same thing in the other world.
 IN_LLM = {"response": "Time to first run", "turnaround": "End-to-end time", "tasks": "Requests"}
 
-HIGHER = {"finished", "throughput", "utilisation", "tokens"}
-NEITHER = {"tasks", "accesses"}
-SHARES = {"utilisation", "overhead", "tlb_miss_ratio"}
+HIGHER = {"finished", "throughput", "utilisation", "tokens", "page_cache_hit_ratio"}
+NEITHER = {"tasks", "accesses", "written_back"}
+SHARES = {"utilisation", "overhead", "tlb_first_miss_ratio", "tlb_miss_ratio", "page_cache_hit_ratio"}
 RATES = {"throughput": "per s", "tokens": "tokens per s"}
 
 

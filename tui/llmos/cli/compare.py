@@ -32,7 +32,10 @@ USUAL = (
     "--scheduler", "-s", "schedulers", multiple=True, help='Which ones: "fcfs,rr quantum=5 ms", or repeat.'
 )
 @click.option(
-    "--replacement", "replacements", multiple=True, help='Which replacement policies of the memory: "lru,clock".'
+    "--replacement",
+    "replacements",
+    multiple=True,
+    help='Which replacement policies of the memory: "lru,clock".',
 )
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="How many seeds, from the scenario's own on.")
 @click.option(
