@@ -75,6 +75,8 @@ def amount(value: float | None, name: str = "_ns", digits: int = 6) -> str:
         return f"{value:,.4g} /s"
     if name.endswith(("utilisation", "overhead", "ratio")):
         return f"{value:.1%}"
+    if float(value).is_integer() and abs(value) < 10**9:
+        return f"{value:,.0f}"  # a count
     return f"{value:,.4g}"
 
 
