@@ -94,7 +94,6 @@ class LoadControl:
         """Who was evicted lately."""
         self._faults = self._refaults = 0
         self._worked = 0
-        self._began = 0
         self._alarm: Alarm | None = None
         self._calm = 0
         """Windows without thrashing since the last one with it, or since somebody came back."""
@@ -113,10 +112,12 @@ class LoadControl:
 
     def read_back(self, key: Key) -> None:
         """Note a major fault on the page `key`."""
-        self._faults += 1
-        if self._evicted.pop(key, 0) is None:
-            self._refaults += 1
+        is_refault = key in self._evicted
+        if is_refault:
+            del self._evicted[key]
             self._watch()
+        self._faults += 1
+        self._refaults += is_refault
 
     def gone(self, pid: int) -> None:
         """Note that a task has ended; when none is left there is nothing to watch."""
@@ -132,7 +133,8 @@ class LoadControl:
         """See to it that the window that is open now will be judged at its end."""
         if self._alarm is None:
             sim = self.memory.sim
-            self._began, self._worked = sim.now, self.tasks.worked_ns()
+            self._faults = self._refaults = 0
+            self._worked = self.tasks.worked_ns()
             self._used()
             self._alarm = sim.at(sim.now + self.rule.window_ns, self.memory.phase, self._judge)
 
@@ -142,13 +144,10 @@ class LoadControl:
         memory.now = max(memory.now, memory.sim.now)
         busy = (self.tasks.worked_ns() - self._worked) / (self.rule.window_ns * self.tasks.cores)
         was, seen = self.thrashes, self._refaults
-        self.thrashes = (
-            seen >= self.rule.refaults and 2 * seen >= self._faults and busy < self.rule.busy
-        )  # fmt: skip
+        self.thrashes = seen >= self.rule.refaults and 2 * seen >= self._faults and busy < self.rule.busy
         if was != self.thrashes:
             self._tell(busy)
         used = self._used()
-        self._faults = self._refaults = 0
         self._alarm = None
         self._calm = 0 if self.thrashes else self._calm + 1
         if self.cures:
@@ -172,7 +171,7 @@ class LoadControl:
         """Return how many pages were referred to since this was asked last."""
         used = 0
         for page in self.memory.pager.pages.values():
-            entries = [space.table.lookup(vpn) for space, vpn in page.holders if isinstance(vpn, int)]
+            entries = [space.table.lookup(vpn) for space, vpn in page.holders]
             if any(entry is not None and entry.accessed for entry in entries):
                 used += 1 << page.order
             for entry in entries:
@@ -206,7 +205,9 @@ class LoadControl:
             self._evicted.pop(key, None)  # that they come back will be no sign of thrashing
         self.out.append(pid)
         self.memory.allocation.swapped(space, out=True)
-        self.memory.emit(ev.SwapTask(self.memory.now, -1, pid, reason, out=True, pages=len(pages), rss=space.rss))
+        self.memory.emit(
+            ev.SwapTask(self.memory.now, -1, pid, reason, out=True, pages=len(pages), rss=space.rss)
+        )
 
     def _bring_back(self, used: int) -> None:
         """Let the task go on that went last, if there is room for it."""
