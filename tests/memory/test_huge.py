@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memories import machine, memory, of, play, touch
 
+from llmos.memory.allocation import Sharing
 from llmos.memory.huge import HugePages, HugeRules
 from llmos.memory.ksm import MergeRules
 from llmos.memory.memory import Memory
@@ -17,9 +18,21 @@ from llmos.memory.records import Costs
 from llmos.memory.tlb import Tlb
 from llmos.memory.tlb_array import Shape
 from llmos.memory.translation.multilevel import MultiLevel
+from llmos.memory.watermarks import Watermarks
 from llmos.process import program as calls
-from llmos.process.program import Brk, Compute, Fork, Madvise, Mlock, Mmap, Mprotect, Munmap, Wait
-from llmos.scenario.spec import MemorySpec
+from llmos.process.program import (
+    Brk,
+    Compute,
+    Fork,
+    Madvise,
+    Mlock,
+    Mmap,
+    Mprotect,
+    Munmap,
+    ReadFile,
+    Wait,
+)
+from llmos.scenario.spec import Injection, MemorySpec
 from llmos.trace import events as ev
 
 BITS = (16, 9, 9, 2)
@@ -230,6 +243,7 @@ steps = st.one_of(
     st.sampled_from([Mprotect("box", "r"), Mprotect("box", ""), Mprotect("box", "rw"), Mlock("box"),
                      Mlock("box", lock=False)]),
     st.sampled_from(["huge", "nohuge", "mergeable", "unmergeable"]).map(lambda how: Madvise("heap", how)),
+    st.integers(1, 6).map(lambda pages: ReadFile("book", pages * 4096)),
     st.integers(1, 4 * MS).map(Compute),
 )  # fmt: skip
 
@@ -276,12 +290,21 @@ def test_everything_agrees_with_huge_pages_compaction_and_merging(
     has = huge_memory(
         frames, when, replacement=policy, retry_ns=MS,
         merging=MergeRules(pages_to_scan=20, sleep_ns=MS, max_sharing=3),
+        swap_pages=data.draw(st.sampled_from([0, 6, 1000])),
+        sharing=Sharing(mode=data.draw(st.sampled_from(["global", "fixed", "working-set"]))),
+        swappiness=data.draw(st.sampled_from([None, 60])),
+        watermarks=data.draw(st.sampled_from([None, Watermarks(1, 2, 3)])),
     )  # fmt: skip
-    outcome, _, memory_ = play(machine(has, *made, cores=cores))
+    failures = [
+        Injection(name="", at_ns=at, device="disk", fails=1)
+        for at in data.draw(st.lists(st.integers(0, 20 * MS), max_size=3))
+    ]
+    outcome, _, memory_ = play(machine(has, *made, cores=cores, injections=failures))
     assert outcome.reason == "all tasks are done"
-    assert memory_.pager.frames.free_frames == frames
-    assert not memory_.pager.pages
+    assert memory_.pager.frames.free_frames == frames - len(memory_.pager.pages)
+    assert all(isinstance(key, tuple) for key in memory_.pager.pages)  # only the page cache is left
     assert not memory_.pager.pinned
+    assert not memory_.in_flight
     state = outcome.state.memory
     assert state.huge.now == 0
     assert all(task.rss_pages == 0 for task in state.tasks.values())
