@@ -12,7 +12,7 @@ import pytest
 from llmos.cli.main import COMMANDS, main
 from llmos.errors import LlmosError
 from llmos.scenario.load import shipped
-from llmos.scenario.policies import names
+from llmos.scenario.policies import REPLACEMENT, names
 
 
 def asked(*words, shell="bash"):
@@ -49,6 +49,11 @@ def test_policies_are_offered_in_lists_too():
     assert plain(asked("run", "convoy", "-s", "")) == names()
     assert plain(asked("compare", "convoy", "-s", "fcfs,ml")) == ["fcfs,mlfq"]
     assert plain(asked("explain", "ml")) == ["mlfq"]
+    assert plain(asked("explain", "si")) == ["sieve"]
+    assert plain(asked("run", "convoy", "--replacement", "")) == names(REPLACEMENT)
+    assert plain(asked("compare", "convoy", "--replacement", "lru,si")) == ["lru,sieve"]
+    assert plain(asked("mrc", "x.csv", "--policies", "arc,si")) == ["arc,sieve"]
+    assert plain(asked("plot", "gantt", "convoy", "-s", "ml")) == ["mlfq"]
 
 
 def test_profiles_assignments_and_metrics_are_offered():

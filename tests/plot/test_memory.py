@@ -11,6 +11,7 @@ from matplotlib.collections import PolyCollection
 from plot.figures import overlaps, panel, words
 
 from llmos.errors import LlmosError
+from llmos.memory.space import layout
 from llmos.plot import Results, eat, faults, memory, residents, save, working_set
 from llmos.plot.residency import Clock, stays
 from llmos.plot.working_set import averages, gaps, over_time
@@ -68,7 +69,9 @@ def test_the_book_s_table_under_lru():
     assert len(here) == 12
     for i, expected in enumerate(lru(BOOK, 3)):
         assert {s.page - base for s in here if s.start <= i < s.end} == expected
+    assert base == layout().heap.start
     ax = panel(residents(state, events), "residents of A")
+    assert [label.get_text() for label in ax.get_yticklabels()] == [f"heap {n}" for n in (0, 1, 2, 3, 4, 7)]
     [bars] = [c for c in ax.collections if isinstance(c, PolyCollection)]
     assert len(bars.get_paths()) == 12
     marks = {c.get_label(): len(c.get_offsets()) for c in ax.collections if c is not bars}
@@ -123,9 +126,10 @@ def test_every_fault_is_in_a_column_of_its_task():
     for pid, task in state.tasks.items():
         ax = panel(figure, f"faults of {task.name}")
         for kind in ("major", "minor"):
-            [bars] = [c for c in ax.containers if c.get_label() == kind]
+            [stairs] = [patch for patch in ax.patches if patch.get_label() == kind]
+            values, _, foot = stairs.get_data()
             there = sum(isinstance(e, Fault) and e.task == pid and e.what == kind for e in events)
-            assert sum(bar.get_height() for bar in bars) == there
+            assert (values - foot).sum() == there
     assert not overlaps(figure)
 
 
@@ -162,7 +166,7 @@ def test_tasks_with_the_same_references_share_a_curve():
     state, events = ran(30, A=BOOK, B=BOOK, C=BOOK, D=(1, 2, 1))
     figure = working_set(state, events, window=5)
     names = [drawn.get_label() for drawn in panel(figure, "over time").lines]
-    assert names == ["A and 2 alike", "D"]
+    assert names == ["A and 2 others", "D"]
     assert "last 5 references" in words(figure)
     assert not overlaps(figure)
 

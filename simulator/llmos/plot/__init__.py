@@ -9,6 +9,8 @@
 - Nothing to show is a figure that says so, never an exception.
 """
 
+from matplotlib.figure import Figure
+
 from llmos.plot.bars import comparison
 from llmos.plot.curves import cdf, check_quantity
 from llmos.plot.faults import faults
@@ -26,6 +28,7 @@ from llmos.plot.timeline import gantt
 from llmos.plot.working_set import working_set
 
 __all__ = [
+    "Figure",
     "Results",
     "cdf",
     "check_path",

@@ -109,14 +109,15 @@ def _draw(state: State, title: str, panels: Sequence[_Panel]) -> Figure:
 
 
 def _columns(ax: Axes, panel: _Panel, now: int, unit: Unit) -> None:
-    left, width = np.linspace(0, now, COLUMNS + 1)[:-1] / unit.size, now / COLUMNS / unit.size
-    zeros = np.zeros_like(panel.major)
-    for name, height, foot, seen in (
-        ("major", panel.major, zeros, look(0)),
-        ("minor", panel.minor, panel.major, look(3)),
+    edges = np.linspace(0, now, COLUMNS + 1) / unit.size
+    both = panel.major + panel.minor
+    none = np.zeros_like(both)
+    for name, foot, high, seen in (
+        ("major", none, panel.major, look(0)),
+        ("minor", panel.major, both, look(3)),
     ):
-        ax.bar(left, height, width, foot, align="edge", color=seen.colour, linewidth=0, label=name, zorder=2)
-    ax.set(xlim=(0, now / unit.size), ylim=(0, 1.06 * float((panel.major + panel.minor).max())))
+        ax.stairs(high, edges, baseline=foot, fill=True, color=seen.colour, linewidth=0, label=name, zorder=2)
+    ax.set(xlim=(0, now / unit.size), ylim=(0, 1.06 * float(both.max())))
     ax.set_ylabel("faults", color=QUIET)
     round_numbers(ax.xaxis, 8)
     round_numbers(ax.yaxis, 3)

@@ -145,7 +145,7 @@ def panel(ax: Axes, curves: Sequence[Curve], unit: Unit, *, timed: bool) -> None
     """Draw curves with their whiskers, and their names behind them."""
     means = [m.mean for c in curves for m in c.means]
     logarithmic = min(means) > 0 and max(means) > LOG_FROM * min(means)
-    size = 1.0 if logarithmic else unit.size
+    size = 1.0 if logarithmic and timed else unit.size
     drawn = []
     for i, curve in enumerate(curves):
         seen, y = look(i), [m.mean / size for m in curve.means]

@@ -17,6 +17,7 @@ from matplotlib.patheffects import withStroke
 
 from llmos.plot import key
 from llmos.plot.faults import why_nothing
+from llmos.plot.layout import LEFT
 from llmos.plot.looks import COLOURS, INK, QUIET, RULE, WHITE, Look, look
 from llmos.plot.page import BODY_WIDTH, HEAD, head, nothing, page, round_numbers, style
 from llmos.plot.residency import Size, sizes
@@ -27,7 +28,6 @@ from llmos.trace.events import Event
 from llmos.trace.state import State
 
 HEIGHT = 2.8
-LEFT = key.LEFT
 MOST_CHANGES = 4000
 COLUMNS = 1000
 FAR = 3.0

@@ -1,7 +1,8 @@
 """A map of the resident sets: page number against time, a bar where a page was in memory.
 
 - A panel per task, a row per page that ever was in memory, in the order of their numbers; between rows
-  whose numbers do not follow one another there is a thin line.
+  whose numbers do not follow one another there is a thin line. A page is called by its region and its place
+  there, as programs call it: "heap 7".
 - With the references in the log (`--references`), time is counted in them, and each is a dot on its page:
   dark if the page was there, a cross if it faulted. The picture is then the table of an exam.
 - More stays than can be told apart are folded: the darker a spot, the more of its pages were there.
@@ -19,12 +20,12 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from llmos.plot.faults import why_nothing
-from llmos.plot.looks import COLOURS, INK, QUIET, RULE, WHITE, look, mix, rgb
+from llmos.plot.looks import COLOURS, INK, RULE, WHITE, look, mix, rgb
 from llmos.plot.page import BODY_WIDTH, HEAD, head, nothing, page, round_numbers, style
 from llmos.plot.residency import Clock, Stay, stays
-from llmos.plot.texts import POINTS, SMALL, line
+from llmos.plot.texts import POINTS, SMALL, line, shorten
 from llmos.plot.words import Unit, caption_of, counted, duration, time_unit
-from llmos.trace.events import Event, Reference
+from llmos.trace.events import Event, Reference, Region
 from llmos.trace.state import State
 
 LEFT = 0.85
@@ -41,6 +42,8 @@ MOST_STAYS = 8000
 MOST_DOTS = 2500
 FOLDED = (900, 240)
 """Columns and rows of a folded panel, at most."""
+HEAP, FAR = 0x500, 1 << 24
+"""Where every heap begins, and how many pages from there on are its own, if they are in no other region."""
 THICK = 0.76
 """Of a row, the bar."""
 APART = 0.06
@@ -53,6 +56,7 @@ class _Panel:
     small: str
     pages: list[int]
     """The number of each row's page."""
+    names: list[str]
     stays: list[Stay]
     dots: list[tuple[int, Reference]]
     """(number of the reference, the reference)."""
@@ -69,23 +73,34 @@ def residents(state: State, events: Iterable[Event]) -> Figure:
     if not found:
         return nothing(title, caption_of(header), f"Nothing to show: {why_nothing(state)}")
     with style():
-        return _draw(state, title, clock, _panels(state, found, clock))
+        return _draw(state, title, clock, _panels(state, log, found, clock))
 
 
-def _panels(state: State, found: Sequence[Stay], clock: Clock) -> list[_Panel]:
+def _panels(state: State, log: Sequence[Event], found: Sequence[Stay], clock: Clock) -> list[_Panel]:
     by_task: dict[int, list[Stay]] = {}
     for stay in found:
         by_task.setdefault(stay.pid, []).append(stay)
     pids = sorted(by_task, key=lambda pid: (-len(by_task[pid]), pid))[:MOST_PANELS]
     few = len(clock.references) <= MOST_DOTS
+    mapped = [e for e in log if isinstance(e, Region) and e.call == "mmap"]
     panels = []
     for pid in sorted(pids):
         mine = by_task[pid]
         dots = [(i, r) for i, r in enumerate(clock.references) if r.task == pid] if few else []
         pages = sorted({stay.page for stay in mine} | {r.page for _, r in dots})
         small = f"{counted(len(pages), 'page')}, which came {counted(len(mine), 'time')}"
-        panels.append(_Panel(state.tasks[pid].name, small, pages, mine, dots))
+        regions = sorted(mapped, key=lambda e: e.task == pid)  # its own over those of others, as its parent's
+        names = [_name(page, regions) for page in pages]
+        panels.append(_Panel(state.tasks[pid].name, small, pages, names, mine, dots))
     return panels
+
+
+def _name(page: int, mapped: Sequence[Region]) -> str:
+    """Return what a page is called; of several regions that it was in the last one counts."""
+    for region in reversed(mapped):
+        if region.page <= page < region.page + region.pages:
+            return f"{region.name} {page - region.page}"
+    return f"heap {page - HEAP}" if HEAP <= page < HEAP + FAR else f"page {page}"
 
 
 # --- drawing ------------------------------------------------------------------------------------------
@@ -144,8 +159,8 @@ def _map(ax: Axes, panel: _Panel, clock: Clock, unit: Unit, height: float) -> No
     _dots(ax, panel, rows, height / max(1, len(rows)))
     ax.set(xlim=(0, end), ylim=(len(rows) - 0.5, -0.5))
     every = max(1, -int(-line(SMALL) * len(rows) // height), len(rows) // MOST_NAMES)
-    ax.set_yticks(range(0, len(rows), every), [str(number) for number in panel.pages[::every]])
-    ax.set_ylabel("page", color=QUIET)
+    names = [shorten(name, LEFT - 0.1, SMALL, middle=True) for name in panel.names[::every]]
+    ax.set_yticks(range(0, len(rows), every), names)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     round_numbers(ax.xaxis, 8)

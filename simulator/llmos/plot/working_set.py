@@ -82,7 +82,7 @@ def _alike(gaps: dict[int, Array]) -> dict[tuple[int, ...], Array]:
 def _name(names: Sequence[str]) -> str:
     if len(names) <= MOST_JOINED:
         return " = ".join(names)
-    return f"{names[0]} and {len(names) - 1} alike"
+    return f"{names[0]} and {len(names) - 1} others"
 
 
 def _why_nothing(state: State) -> str:
@@ -167,7 +167,7 @@ def _against(ax: Axes, tasks: Sequence[_Task], window: int) -> None:
 def _curve(ax: Axes, i: int, name: str, x: Array, y: Array, drawstyle: str = "default") -> None:
     seen = look(i)
     short = shorten(name, LONGEST_NAME, BODY, bold=True, middle=True)
-    [drawn] = ax.plot(x, y, color=seen.ink, linewidth=1.6, label=short, drawstyle=drawstyle)  # type: ignore[arg-type]
+    [drawn] = ax.plot(x, y, color=seen.ink, linewidth=1.6, label=short, drawstyle=drawstyle)
     drawn.set_dashes(seen.dash or (None, None))
 
 

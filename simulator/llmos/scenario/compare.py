@@ -146,7 +146,8 @@ def compare(
         )
     _fit(scenario, schedulers or (), replacements or (), folder)
     source = ""
-    choices = list(product(schedulers or [None], replacements or [None]))
+    none: list[Choice | None] = [None]
+    choices = list(product(schedulers or none, replacements or none))
     columns = [Column(_label(scheduler), replacement=_label(other)) for scheduler, other in choices]
     done = 0
     for (scheduler, replacement), column in zip(choices, columns, strict=True):

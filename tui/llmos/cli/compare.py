@@ -69,11 +69,13 @@ def command(
     loaded = load(find(scenario))
     wanted = metrics_of(metrics, metric_names(loaded))
     if plot_path:
-        from llmos.plot import check_path, comparison, save
+        from llmos.plot import check_path
 
         check_path(plot_path)  # before the runs
     result = _measured(loaded, schedulers, replacements, seeds, profile)
     if plot_path:
+        from llmos.plot import comparison, save
+
         save(comparison(result, wanted or result.asked or None), plot_path)
     if as_json:
         print_json(as_document(result, wanted))

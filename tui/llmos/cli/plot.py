@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import click
 from click.core import ParameterSource
-from matplotlib.figure import Figure
 
 from llmos.cli.compare import measure
 from llmos.cli.output import json_option, print_json, progress, say
@@ -21,6 +20,7 @@ from llmos.cli.parsing import metrics_of, split_list
 from llmos.cli.run import profile_option, replacement_option, scheduler_option, seed_option, simulate
 from llmos.errors import LlmosError
 from llmos.plot import (
+    Figure,
     Results,
     cdf,
     check_path,
@@ -128,6 +128,7 @@ OF_EVENTS: Final[dict[str, Callable[[State, list[Event]], Figure]]] = {
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     kind: str,
     source: str,
     output: Path | None,
@@ -182,10 +183,10 @@ def _figure(
         return draw(_results(source, title, seeds, profile), wanted, keys)
     if kind == "cdf" and is_log(source):
         return cdf({Path(source).name: fold(read(source))}, quantity)
-    chosen = [(choice,) if choice else () for choice in (scheduler, replacement)]
     check_quantity(quantity)
     wanted = _metrics(source, metrics)
-    result = measure(source, *chosen, seeds, profile)
+    schedulers, replacements = ((choice,) if choice else () for choice in (scheduler, replacement))
+    result = measure(source, schedulers, replacements, seeds, profile)
     return cdf(result, quantity) if kind == "cdf" else comparison(result, wanted or None)
 
 
