@@ -54,6 +54,19 @@ def test_csv_and_json_lines_say_the_same(tmp_path):
     assert table.metrics == lines.metrics == [RESPONSE]
 
 
+@pytest.mark.parametrize(
+    "odd", [10**400, 1e308, -1e308, math.inf, math.nan, "much"], ids=lambda odd: str(odd)[:8]
+)
+def test_what_is_no_measurement_counts_for_nothing(odd):
+    rows = swept() + [row | {RESPONSE: odd, "seed": 9} for row in swept()]
+    results = Results(rows)
+    there = Results(swept()).means(RESPONSE, ["cpu.scheduler"])
+    assert results.means(RESPONSE, ["cpu.scheduler"]) == there
+    heatmap(results)
+    with pytest.raises(LlmosError, match="no key of these results is an amount"):
+        load_curve(Results([row | {"workload.w.arrival.load": odd} for row in swept()] + swept()))
+
+
 def test_keys_are_what_varies_in_order():
     results = Results(swept(extra="always"))
     assert results.keys == {"cpu.scheduler": ["fcfs", "rr"], "workload.w.arrival.load": [0.3, 0.5, 0.9]}

@@ -14,7 +14,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import StringIO
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,8 @@ ABOUT = ("point", "seed", "ok", "reason", "log_sha256")
 """Columns that are neither keys nor metrics."""
 FIRST = {"cpu": "cpu.response_mean_ns", "llm": "llm.ttft_mean_ns"}
 """What a world is asked for when nobody asks for anything else."""
+HUGE = 1e150
+"""What is not below this is no measurement, and its square would be no number."""
 _AMOUNT = re.compile(r"\s*([+-]?[\d_]*\.?\d+(?:[eE][+-]?\d+)?)\s*(\D*?)\s*")
 
 
@@ -77,7 +78,7 @@ class Results:
         values: dict[tuple[Any, ...], list[float]] = {}
         for row in self.rows:
             value = row.get(metric)
-            if row.get("ok", True) and isinstance(value, int | float) and isfinite(value):
+            if row.get("ok", True) and isinstance(value, int | float) and abs(value) < HUGE:
                 values.setdefault(tuple(row.get(key) for key in keys), []).append(float(value))
         return {place: estimate(found) for place, found in values.items()}
 
@@ -182,6 +183,6 @@ def _amount(value: Any) -> tuple[float, str] | None:
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):
-        return float(value), ""
+        return (float(value), "") if abs(value) < HUGE else None
     match = _AMOUNT.fullmatch(str(value))
     return (float(match[1].replace("_", "")), match[2]) if match else None
