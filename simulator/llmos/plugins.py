@@ -16,12 +16,13 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from llmos.errors import PolicyError, did_you_mean
+from llmos.errors import LlmosError, PolicyError, did_you_mean
 
 T = TypeVar("T")
 
@@ -85,6 +86,39 @@ def load_function(spec: str, *, relative_to: str | Path = ".") -> Callable[..., 
 def is_own(cls: type) -> bool:
     """Whether `cls` comes from a file of a person's own, and not from a package."""
     return cls.__module__.startswith(_PREFIX)
+
+
+def blame(error: Exception, time_ns: int | None = None) -> PolicyError | None:
+    """Return what a person's own policy did wrong if `error` comes from one, else None."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    owners = (type(frame.f_locals.get("self")) for frame in frames)
+    own = next((cls for cls in owners if is_own(cls)), None)
+    return None if own is None else _broke(own, error, time_ns)
+
+
+@contextmanager
+def blaming(policy: object) -> Iterator[None]:
+    """Turn whatever fails in here into a PolicyError, if `policy` is a person's own."""
+    try:
+        yield
+    except LlmosError:
+        raise
+    except Exception as error:
+        if not is_own(type(policy)):
+            raise
+        raise _broke(type(policy), error) from error
+
+
+def _broke(policy: type, error: Exception, time_ns: int | None = None) -> PolicyError:
+    file = sys.modules[policy.__module__].__file__
+    calls = traceback.extract_tb(error.__traceback__)
+    lines = [call.lineno for call in calls if call.filename == file]
+    what = f"it failed: {type(error).__name__}: {error}"
+    if isinstance(error, NotImplementedError):
+        what = f"it has no `{calls[-1].name}`"
+    return PolicyError(
+        what, policy=policy.__name__, file=file, line=lines[-1] if lines else None, time_ns=time_ns
+    )
 
 
 def _is_path(spec: str) -> bool:

@@ -10,15 +10,13 @@
 from __future__ import annotations
 
 import re
-import sys
-import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from llmos.errors import LlmosError, PolicyError
+from llmos.errors import LlmosError
 from llmos.exercise.base import Table, number
-from llmos.plugins import is_own
+from llmos.plugins import blaming
 from llmos.replacement.base import Key, ReplacementPolicy, Structure
 from llmos.replacement.places import Places
 from llmos.scenario.spec import ReplacementSpec
@@ -140,22 +138,8 @@ def play(
     Raises PolicyError if it breaks its contract, or fails.
     """
     made = policy.make(frames)
-    try:
+    with blaming(made):
         return Course(policy.name, frames, _steps(references, made, frames, drawn=drawn))
-    except LlmosError:
-        raise
-    except Exception as error:
-        if not is_own(type(made)):
-            raise
-        raise _blamed(type(made), error) from error
-
-
-def _blamed(policy: type, error: Exception) -> PolicyError:
-    """Say where a person's own policy failed."""
-    file = sys.modules[policy.__module__].__file__
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
-    what = f"it failed: {type(error).__name__}: {error}"
-    return PolicyError(what, policy=policy.__name__, file=file, line=lines[-1] if lines else None)
 
 
 def _steps(

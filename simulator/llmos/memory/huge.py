@@ -109,11 +109,15 @@ class HugePages:
 
     def _candidates(self) -> Iterator[tuple[Space, Region, int]]:
         """Yield where huge pages could lie, from where the scanner has stopped to the end."""
-        for _, space in sorted(self.memory.spaces.items()):
+        last_pid, last_head = self._after
+        for pid, space in sorted(self.memory.spaces.items()):
+            if pid < last_pid:
+                continue
             for region in list(space.regions):
-                first = self._head(region.start + self.pages - 1)
+                start = max(region.start, last_head + 1) if pid == last_pid else region.start
+                first = self._head(start + self.pages - 1)
                 for head in range(first, region.end - self.pages + 1, self.pages):
-                    if (space.pid, head) > self._after and self._fits(region, head):
+                    if self._fits(region, head):
                         yield space, region, head
 
     def _may_promote(self, space: Space, region: Region, head: int) -> bool:

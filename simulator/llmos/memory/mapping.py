@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from llmos.memory.commit import committed, counts
 from llmos.memory.records import Space
-from llmos.memory.space import Region, layout
+from llmos.memory.space import STACK_TOP, Region, layout
 
 if TYPE_CHECKING:
     from llmos.memory.files import File
     from llmos.memory.memory import Memory
-    from llmos.memory.translation.base import Pte
+    from llmos.memory.translation.base import PageTable, Pte
 
 
 def create(
@@ -25,12 +25,13 @@ def create(
     oom_score_adj: int = 0,
 ) -> Space:  # fmt: skip
     """Make the memory of a fresh process, which may have `limit` frames at most (None: any number)."""
+    table = memory.make_table()
     space = Space(
         pid=pid,
         name=name,
         group=group,
-        regions=layout(code_pages),
-        table=memory.make_table(),
+        regions=layout(code_pages, _top(table)),
+        table=table,
         pool=memory.allocation.pool_for(pid, group, limit),
         oom_score_adj=oom_score_adj,
     )
@@ -83,7 +84,7 @@ def release(memory: Memory, space: Space) -> None:
 def renew(memory: Memory, space: Space) -> None:
     """Give `space` the regions of a fresh program."""
     clear(memory, space)
-    space.regions = layout()
+    space.regions = layout(top=_top(space.table))
 
 
 def clear(memory: Memory, space: Space) -> None:
@@ -195,6 +196,11 @@ def empty(memory: Memory, space: Space, region: Region) -> None:
         key = space.anon.pop(vpn, None)
         if key is not None:
             memory.give_up(key)
+
+
+def _top(table: PageTable) -> int:
+    """Return the page above the stack: a process has the lower half of what its page table can name."""
+    return min(STACK_TOP, (1 << table.vpn_bits - 1) - 1)
 
 
 def _cut(memory: Memory, space: Space, start: int, end: int, *, inside: bool = False) -> None:

@@ -125,7 +125,7 @@ class Pager:
 
     def evict(self, page: Page, why: str = "") -> str:
         """Take the frame away from `page`, which may be back; return the policy's reason, after `why`."""
-        reason = page.pool.policy.reason(page.key)
+        reason = str(page.pool.policy.reason(page.key))
         reason = f"{why}: {reason}" if why else reason
         self.evicted(page, reason)
         page.pool.policy.evicted(page.key)

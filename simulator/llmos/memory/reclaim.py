@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from llmos.errors import LlmosError
+from llmos.errors import LlmosError, PolicyError
 from llmos.memory import writeback
 from llmos.memory.records import Transfer
 from llmos.trace import events as ev
@@ -130,7 +130,14 @@ def shrink(memory: Memory, pool: Pool) -> None:
 def clean(memory: Memory, pool: Pool) -> None:
     """Write what the policy of `pool` wants written; nobody waits for that."""
     for dirty in pool.policy.to_clean():
-        write_behind(memory, memory.pager.pages[dirty])
+        page = pool.pages.get(dirty)
+        if page is None:
+            raise PolicyError(
+                f"it wants {dirty!r:.80} written, which is not resident",
+                policy=type(pool.policy).__name__,
+                contract="`to_clean` returns resident keys that are dirty",
+            )
+        write_behind(memory, page)
 
 
 def leave(memory: Memory, page: Page, reason: str) -> None:

@@ -2,13 +2,12 @@
 
 - The smallest mechanism a policy can be put into: a set of a TLB, the frames of an exam question, a cache
   whose miss ratio is wanted. The pager of `llmos.memory` does the same with shares, pins and writes.
-- It checks the policy: one that names who is spared or not resident
-  has broken its contract.
+- It checks the policy: one that names who is spared or not resident has broken its contract.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Hashable
 from typing import NamedTuple
 
 from llmos.errors import PolicyError
@@ -49,6 +48,8 @@ class Places:
         if len(self.resident) >= self.capacity:
             victim = chosen(policy, self.resident, spared, key)
             if victim is None:
+                if not all(other in spared for other in self.resident):
+                    raise _broken(policy, "it names no victim, though not all keys are spared")
                 raise LookupError(f"all {self.capacity} places are spared; there is none for {key!r}")
             done = Reference(hit=False, victim=victim, reason=policy.reason(victim) if why else "")
             del self.resident[victim]
@@ -73,10 +74,13 @@ def chosen(
     victim = policy.victim(spared, incoming)
     if victim is None:
         return None
-    if victim not in resident:
-        raise PolicyError(f"its victim {victim!r} is not resident", policy=type(policy).__name__)
+    if not isinstance(victim, Hashable) or victim not in resident:
+        raise _broken(policy, f"its victim {victim!r:.80} is not resident")
     if victim in spared:
-        raise PolicyError(
-            f"its victim {victim!r} is spared (pinned or not its own)", policy=type(policy).__name__
-        )
+        raise _broken(policy, f"its victim {victim!r} is spared (pinned or not its own)")
     return victim
+
+
+def _broken(policy: ReplacementPolicy, what: str) -> PolicyError:
+    contract = "`victim` names a resident key that is not in `spared`, or None"
+    return PolicyError(what, policy=type(policy).__name__, contract=contract)

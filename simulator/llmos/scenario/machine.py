@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +16,7 @@ from typing import Any
 from llmos.engine.order import CONVENTIONS
 from llmos.engine.simulation import Simulation, Stop
 from llmos.engine.streams import stream
-from llmos.errors import LlmosError, PolicyError
+from llmos.errors import LlmosError
 from llmos.memory.buddy import Buddy
 from llmos.memory.commit import Commit
 from llmos.memory.files import File
@@ -28,7 +26,7 @@ from llmos.memory.page_cache import PageCache
 from llmos.memory.pager import Pool
 from llmos.memory.swap import Swap
 from llmos.memory.swappiness import ByKind
-from llmos.plugins import is_own
+from llmos.plugins import blame
 from llmos.process import deadlock, hotplug, signals, touching
 from llmos.process.balance import Balance
 from llmos.process.cache import Cache
@@ -99,7 +97,7 @@ def run(
         machine.close(ok=False, reason=error.message)
         raise
     except Exception as error:
-        blamed = machine.blame(error)
+        blamed = blame(error, time_ns=machine.sim.now)
         if blamed is None:
             raise
         machine.close(ok=False, reason=blamed.message)
@@ -296,24 +294,6 @@ class _Machine:
         if self.engine is None:
             raise LlmosError(f"request {spec.name} has no engine to run on; give the machine an [engine]")
         self.engine.arrive(request)
-
-    def blame(self, error: Exception) -> PolicyError | None:
-        """Return what a person's own policy did wrong if `error` comes from one, else None."""
-        dispatchers = [*self.kernel.dispatchers] if self.kernel else []
-        dispatchers += [self.engine.dispatcher] if self.engine else []
-        policies = [type(dispatcher.policy) for dispatcher in dispatchers]
-        own = {sys.modules[cls.__module__].__file__: cls.__name__ for cls in policies if is_own(cls)}
-        for frame in reversed(traceback.extract_tb(error.__traceback__)):
-            if frame.filename in own:
-                what = f"it failed: {type(error).__name__}: {error}"
-                return PolicyError(
-                    what,
-                    policy=own[frame.filename],
-                    file=frame.filename,
-                    line=frame.lineno,
-                    time_ns=self.sim.now,
-                )
-        return None
 
     def verdict(self, stop: Stop) -> tuple[bool, str]:
         """Return whether the run did what it set out to do, and a sentence about its end."""

@@ -205,6 +205,12 @@ class MemoryTable(Model):
             raise UnfitError(f"a page of {self.page} bytes is no power of two", hint='as in page = "4 KiB"')
         if self.count < 1:
             raise UnfitError("the memory is smaller than a page", hint="give it more, or smaller pages")
+        if isinstance(self.tlb, TlbTable) and len(self.tlb.walk_cache) >= self.levels:
+            raise UnfitError(
+                f"page tables of {self.levels} levels have {self.levels - 1} kinds of pointers to tables, "
+                f"not {len(self.tlb.walk_cache)}",
+                hint="shorten walk_cache, or raise levels",
+            )
         if self.fault_rates[0] > self.fault_rates[1]:
             raise UnfitError(
                 "the lower fault rate is above the upper one", hint="as in fault_rates = [0.01, 0.1]"

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from llmos.errors import LlmosError
 from llmos.memory import bulk
 from llmos.memory.traces import Chunk
+from llmos.plugins import blaming
 from llmos.replacement.places import Places
 from llmos.scenario.policies import parse_choice, replacement_spec
 
@@ -167,7 +168,8 @@ def _slowly(text: str, seed: int, ids: Ids, capacity: int) -> int:
     """Count the misses with the policy itself."""
     policy = replacement_spec(text, seed=seed).make(capacity)
     references = ids.tolist()
-    if policy.offline:
-        policy.foresee(references)
-    places = Places(capacity, policy)
-    return sum(not places.refer(key).hit for key in references)
+    with blaming(policy):
+        if policy.offline:
+            policy.foresee(references)
+        places = Places(capacity, policy)
+        return sum(not places.refer(key).hit for key in references)

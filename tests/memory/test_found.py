@@ -1,0 +1,97 @@
+"""Mistakes that random scenarios and careless users have found, each as small as it could be made."""
+
+import pytest
+from commandline import llmos, refused
+from memories import play
+
+from llmos.errors import ScenarioError
+from llmos.scenario.build import build
+from llmos.scenario.load import load_text
+from llmos.trace.events import Fault
+
+DISK = """
+[[device]]
+name = "disk"
+service = "1 ms"
+"""
+
+
+def scenario(memory, *programs, rest=""):
+    """Return the machine of a scenario whose tasks "a", "b", ... run `programs`."""
+    tasks = "".join(
+        f'[[task]]\nname = "{"abcd"[i]}"\nprogram = [{program}]\n' for i, program in enumerate(programs)
+    )
+    return build(load_text(f'question = "?"\n[memory]\n{memory}\n{DISK}{tasks}{rest}'))
+
+
+@pytest.mark.parametrize("levels", [2, 3, 4, 5])
+def test_a_process_lies_where_its_page_table_reaches(levels):
+    spec = scenario(
+        f"frames = 8\nlevels = {levels}",
+        '{ touch = "stack", pages = [0] }, { mmap = "m", size = "8 KiB" }, { touch = "m", pages = ["1w"] }',
+    )
+    outcome, events, _ = play(spec)
+    assert outcome.ok
+    faults = [event for event in events if isinstance(event, Fault)]
+    assert [(fault.what, fault.at) for fault in faults] == [("minor", "stack[0]"), ("minor", "m[1]")]
+    assert all(fault.page < 1 << (9 * levels - 1) for fault in faults)
+
+
+def test_the_walk_cache_has_no_more_kinds_of_pointers_than_there_are_tables():
+    memory, step = "frames = 8\ntlb = { walk_cache = [4, 2] }\nlevels = ", '{ touch = "stack", pages = [0] }'
+    with pytest.raises(ScenarioError, match="2 levels have 1 kinds of pointers"):
+        scenario(f"{memory}2", step)
+    play(scenario(f"{memory}3", step))
+
+
+MINE = """
+from llmos.replacement.lru import Lru
+class Mine(Lru):
+    def {method}(self, *given, **more):
+        return {value}
+"""
+BROKEN = [
+    ("inserted", "1 // 0", "mine.py:5: policy Mine: it failed: ZeroDivisionError"),
+    ("victim", "1 // 0", "mine.py:5: policy Mine: it failed: ZeroDivisionError"),
+    ("victim", "'x'", "its victim 'x' is not resident"),
+    ("victim", "[1]", "its victim [1] is not resident"),
+    ("victim", "ReplacementPolicy.victim(self)", "policy Mine: it has no `victim`"),
+]
+
+
+@pytest.mark.parametrize(("method", "value", "says"), BROKEN)
+@pytest.mark.parametrize("place", ["run", "tlb", "paging", "mrc"])
+def test_a_policy_of_ones_own_that_breaks_is_blamed_everywhere(tmp_path, method, value, says, place):
+    mine = MINE.format(method=method, value=value)
+    (tmp_path / "mine.py").write_text("from llmos.replacement.base import ReplacementPolicy" + mine)
+    (tmp_path / "trace.txt").write_text("1\n2\n3\n")
+    own = (
+        'tlb = { first = { entries = 2 }, second = false, replacement = "mine.py" }' if place == "tlb" else ""
+    )
+    (tmp_path / "small.toml").write_text(
+        'question = "?"\n[memory]\nframes = 2\nswap = "1 MiB"\nswap_device = "disk"\n'
+        f"{own if place == 'tlb' else ''}\n{DISK}"
+        '[[task]]\nname = "a"\nprogram = [{ touch = "heap", pages = [1, 2, 3] }]\n'
+    )
+    commands = {
+        "run": ["run", "small.toml", "--replacement", "mine.py"],
+        "tlb": ["run", "small.toml"],
+        "paging": ["paging", "--policy", "mine.py", "--frames", "2", "1", "2", "3"],
+        "mrc": ["mrc", "trace.txt", "--policies", "mine.py", "--sizes", "2"],
+    }
+    refused(llmos(tmp_path, *commands[place]), says)
+
+
+def test_what_a_policy_wants_written_must_be_there(tmp_path):
+    mine = MINE.format(method="to_clean", value="['x']")
+    (tmp_path / "mine.py").write_text(mine)
+    (tmp_path / "small.toml").write_text(
+        f'question = "?"\n[memory]\nframes = 2\nreplacement = "mine.py"\nswap = "1 MiB"\n'
+        f'swap_device = "disk"\n{DISK}[[task]]\nprogram = [{{ touch = "heap", pages = [1, 2, 3] }}]\n'
+    )
+    refused(llmos(tmp_path, "run", "small.toml"), "it wants 'x' written, which is not resident")
+
+
+def test_a_policy_that_names_nobody_though_somebody_may_go(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE.format(method="victim", value="None"))
+    refused(llmos(tmp_path, "paging", "--policy", "mine.py", "-f", "2", "1", "2", "3"), "it names no victim")
