@@ -218,3 +218,27 @@ def test_matrix_order_blocked_by_hand(edge):
     assert task.major_faults == task.tlb[0] == tile_faults(64, edge, 32)
     if edge <= 32:
         assert task.major_faults == 64 * 64 // edge
+
+
+# --- ksm ----------------------------------------------------------------------------------------------
+
+KSM = '[memory.ksm]\npages_to_scan = 100\nsleep = "10 ms"\nmax_sharing = 256\n'
+
+
+def test_ksm_by_hand():
+    state, events = story("ksm")
+    rounds = of_kind(events, ev.Merge)
+    # The first guest: noted at 10 ms, merged at 20. Then 4 x 80 pages of zeros in two frames, as one frame
+    # may have 256 users; and a record of 64 bytes for each of 400 pages.
+    assert [(merge.t, merge.saved) for merge in rounds[:2]] == [(10 * MS, 0), (20 * MS, 80 - 1)]
+    best = max(rounds, key=lambda merge: merge.saved)
+    assert (best.shared, best.saved) == (2, 4 * 80 - 2)
+    assert best.profit_bytes == best.saved * 4096 - 400 * 64
+    assert best.cost_ns == 100 * 400 + best.merged * 1 * US
+    assert metrics(state)["memory.oom_kills"] == 0
+
+
+def test_ksm_without_it_the_third_guest_is_one_too_many():
+    _, events = story("ksm", (KSM, ""))
+    first, *_ = of_kind(events, ev.OomKill)
+    assert 200 * MS <= first.t < 201 * MS
