@@ -3,7 +3,7 @@
 - Of the available memory (free, or of files) so much may be dirty. Above the *background* threshold pages
   are written, those first that are dirty for longest, until it is reached; meanwhile everybody goes on.
 - Above the *hard* threshold, in which pages count that are being written, whoever is about to make another
-  page dirty waits until it is not exceeded any more.
+  page dirty waits until it is not exceeded any more; then it may do so, whatever others did meanwhile.
 - Every `interval_ns` pages are looked for that are dirty for longer than `expire_ns`, and are written.
 - Dirty pages that are neighbours in their file are written in one request.
 - A page is clean from when its write begins, and mapped read-only: who changes it makes it dirty again.
