@@ -7,8 +7,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# The suite must say the same twice: no random examples, no example database, no clock.
-hypothesis.settings.register_profile("suite", derandomize=True, database=None, deadline=None)
+# The suite must say the same twice: no random examples, no example database, no clock. It must also be done
+# in minutes; who has more time asks for more examples (CONTRIBUTING.md).
+hypothesis.settings.register_profile("suite", derandomize=True, database=None, deadline=None, max_examples=50)
+hypothesis.settings.register_profile("thorough", database=None, deadline=None, max_examples=1000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 

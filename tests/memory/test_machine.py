@@ -10,12 +10,13 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memories import machine, memory, play, touch
 
 from llmos.memory.memory import Memory
+from llmos.memory.oom import Candidate, badness, choose
 from llmos.memory.records import Costs
 from llmos.process.program import Compute, Exit, Fork, Mlock, Mmap, Mprotect, Munmap, Wait
 from llmos.trace import events as ev
-from memories import machine, memory, play, touch
 
 ORACLES = Path(__file__).parent.parent / "oracles"
 
@@ -116,7 +117,7 @@ def test_who_touches_what_is_not_there_dies_and_the_others_go_on(
     def bad():
         yield Mmap("box", 4096)
         yield touch("0w", region="box")
-        for call in before:  # a list is no generator
+        for call in before:  # noqa: UP028  # a list cannot be sent the results
             yield call
         yield touch(page, region="text" if signal == "bus" else "box")
         yield Compute(10)
@@ -266,3 +267,20 @@ def test_a_fork_pays_for_each_page_that_it_shares() -> None:
     costs = Costs(fork_page_ns=30)
     _, events, _ = play(machine(memory(10, costs=costs), parent))
     assert [e.cost_ns for e in events if isinstance(e, ev.Syscall) and e.name == "fork"] == [7 * 30]
+
+
+def test_of_equals_the_oom_killer_takes_the_last_and_spares_who_must_not_die() -> None:
+    """mm/oom_kill.c, oom_evaluate_task: who has no fewer points than the one chosen so far is chosen."""
+    equals = [Candidate(pid, resident=50) for pid in (3, 1, 2)]
+    assert choose(equals, 1000, badness) == equals[0]
+    spared = Candidate(4, resident=900, oom_score_adj=-1000)
+    assert choose([*equals, spared], 1000, badness) == equals[0]
+    assert choose([spared], 1000, badness) is None
+
+
+@pytest.mark.parametrize(
+    ("adj", "total", "score"), [(0, 10_000, 120), (500, 10_000, 5120), (-500, 10_000, -4880), (500, 999, 120)]
+)
+def test_badness_is_pages_plus_thousandths_of_all(adj: int, total: int, score: int) -> None:
+    """rss + swap + page tables + adj * (total / 1000), where the division comes first and is whole."""
+    assert badness(Candidate(1, resident=100, swapped=15, table_pages=5, oom_score_adj=adj), total) == score

@@ -59,7 +59,9 @@ def handle(memory: Memory, space: Space, vpn: int, *, write: bool) -> Answer:
             if reclaim.will_be_room(memory, error.pool):
                 return _short(memory, space, vpn, error.message)
             killed = oom.kill(memory, space, error.message, error.pool)
-            if killed is None or killed is space:
+            if killed is None:
+                return memory.costs.minor_fault_ns, Death("KILL", "no memory, and nobody may be killed")
+            if killed is space:
                 return memory.costs.minor_fault_ns, Death("KILL", "killed for want of memory")
 
 

@@ -72,9 +72,9 @@ def oom_score(candidate: Candidate, total_pages: int) -> int:
 
 
 def choose(candidates: list[Candidate], total_pages: int, score: Score) -> Candidate | None:
-    """Return the one with the highest score, of equals the one that has been there longest."""
+    """Return the one with the highest score, of equals the one that came last, as Linux does."""
     able = [c for c in candidates if c.oom_score_adj != NEVER]
-    return max(able, key=lambda c: (score(c, total_pages), -c.pid), default=None)
+    return max(able, key=lambda c: (score(c, total_pages), c.pid), default=None)
 
 
 def candidate(memory: Memory, space: Space) -> Candidate:
