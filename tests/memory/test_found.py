@@ -65,9 +65,7 @@ def test_a_policy_of_ones_own_that_breaks_is_blamed_everywhere(tmp_path, method,
     mine = MINE.format(method=method, value=value)
     (tmp_path / "mine.py").write_text("from llmos.replacement.base import ReplacementPolicy" + mine)
     (tmp_path / "trace.txt").write_text("1\n2\n3\n")
-    own = (
-        'tlb = { first = { entries = 2 }, second = false, replacement = "mine.py" }' if place == "tlb" else ""
-    )
+    own = 'tlb = { first = { entries = 1 }, second = false, replacement = "mine.py" }'
     (tmp_path / "small.toml").write_text(
         'question = "?"\n[memory]\nframes = 2\nswap = "1 MiB"\nswap_device = "disk"\n'
         f"{own if place == 'tlb' else ''}\n{DISK}"
@@ -95,3 +93,11 @@ def test_what_a_policy_wants_written_must_be_there(tmp_path):
 def test_a_policy_that_names_nobody_though_somebody_may_go(tmp_path):
     (tmp_path / "mine.py").write_text(MINE.format(method="victim", value="None"))
     refused(llmos(tmp_path, "paging", "--policy", "mine.py", "-f", "2", "1", "2", "3"), "it names no victim")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--sample", "-3"), ("--sample", "0"), ("--page-size", "1" + "0" * 30)]
+)
+def test_numbers_that_no_curve_can_be_made_of(tmp_path, option, value):
+    (tmp_path / "trace.txt").write_text("1\n2\n3\n")
+    refused(llmos(tmp_path, "mrc", "trace.txt", option, value), f"Invalid value for '{option}'")

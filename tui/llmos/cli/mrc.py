@@ -31,7 +31,7 @@ class Sample(click.ParamType[float]):
             number = float(value)
         except ValueError:
             number = math.nan
-        if not (0 < number <= 1 or (number.is_integer() and number < 2**31)):
+        if not (0 < number <= 1 or (number.is_integer() and 2 <= number < 2**31)):
             self.fail(
                 f'"{value}" is no sample: give a share of the pages, 0.01, or how many, 8192', param, ctx
             )
@@ -45,7 +45,7 @@ class Sample(click.ParamType[float]):
     help='Which ones: "lru,arc,clock bits=2", or repeat.',
 )  # fmt: skip
 @click.option("--sizes", help="At which sizes, in pages: 64,256,1024. Left out: some from 1 to all pages.")
-@click.option("--page-size", type=click.IntRange(1), help="Bytes to a page; see below.")
+@click.option("--page-size", type=click.IntRange(1, 2**40), help="Bytes to a page; see below.")
 @click.option("--kind", type=click.Choice(KINDS), help="What kind of trace it is, if its name does not tell.")
 @click.option("--column", default="", help="Of a CSV file: the column with the pages or addresses.")
 @click.option("--data-only", is_flag=True, help="Of lackey's: leave the instruction fetches out.")
