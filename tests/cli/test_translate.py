@@ -6,7 +6,6 @@ import pytest
 from commandline import llmos, ok, refused
 
 
-
 def test_a_walk_is_shown_step_by_step(tmp_path):
     out = ok(llmos(tmp_path, "translate", "0x1234", "--map", "0x1000=5:rw"))
     assert "page table[1]" in out

@@ -226,7 +226,14 @@ def _short(memory: Memory, space: Space, vpn: int, reason: str) -> Answer:
         ev.Fault(memory.now, memory.cpu, space.pid, reason, what="short", page=vpn, cost_ns=took,
                  rss=space.rss, waits=True)
     )  # fmt: skip
-    return took, Wait("waits for a frame", writes, lambda: None, on="frame", ask=memory.when_there_is_room)
+    return took, Wait(
+        "waits for a frame",
+        writes,
+        lambda: None,
+        on="frame",
+        over="a frame is free",
+        ask=memory.when_there_is_room,
+    )
 
 
 def _joins(memory: Memory, space: Space, vpn: int, page: Page, arrived: Callable[[], None]) -> Answer:

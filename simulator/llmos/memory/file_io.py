@@ -70,7 +70,9 @@ def _page(memory: Memory, space: Space, io: FileIo) -> tuple[Page, bool] | Wait 
         except NoFrameError as error:
             if reclaim.will_be_room(memory, error.pool):
                 writes, ask = reclaim.pending_writes(memory), memory.when_there_is_room
-                return Wait("waits for a frame", writes, lambda: None, on="frame", ask=ask)
+                return Wait(
+                    "waits for a frame", writes, lambda: None, on="frame", over="a frame is free", ask=ask
+                )
             killed = oom.kill(memory, space, error.message, error.pool)
             if killed is None or killed is space:
                 return Death("KILL", "killed for want of memory")

@@ -101,6 +101,8 @@ class Wait:
     """The page that somebody else is having read, if that is what it waits for."""
     on: str = "page"
     """What it waits for, where that is no device."""
+    over: str = "the page is there"
+    """What has happened then, in words."""
     ask: Callable[[Callable[[], None]], None] | None = None
     """Asks to be told when that has come, before anything else is done."""
 

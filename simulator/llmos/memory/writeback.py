@@ -79,7 +79,10 @@ def hold_up(memory: Memory, space: Space) -> Wait | None:
         return None
     space.held = True
     _start(memory)
-    return Wait("too many pages are dirty", [], lambda: None, on="writeback", ask=partial(_ask, memory))
+    return Wait(
+        "too many pages are dirty", [], lambda: None, on="writeback", over="fewer pages are dirty",
+        ask=partial(_ask, memory),
+    )  # fmt: skip
 
 
 def _ask(memory: Memory, tell: Callable[[], None]) -> None:

@@ -107,13 +107,18 @@ def go_on(kernel: Kernel, core: Core, process: Process, touching: Touching) -> b
     if core.quantum_left is not None:
         budget = min(budget, core.quantum_left)
     spent = memory.run(core.cpu, space, touching, int(max(1, budget)))
-    if isinstance(touching.then, Wait):
-        space.waits.append(touching.then)
+    _note(space, touching.then)
     process.remaining = process.burst = spent
     if not spent:
         return True
     kernel.cores.resume(core)
     return False
+
+
+def _note(space: Space, met: Wait | Death | None) -> None:
+    """Remember what a process will wait for when its stretch is over: it may die before."""
+    if isinstance(met, Wait):
+        space.waits.append(met)
 
 
 def _wait(kernel: Kernel, core: Core, process: Process, touching: Touching, wait: Wait) -> None:
@@ -125,7 +130,7 @@ def _wait(kernel: Kernel, core: Core, process: Process, touching: Touching, wait
     kernel.block(core, process, device, wait.reason, unblock=None)
 
     def done() -> None:
-        kernel.cores.irq(max(0, process.cpu), "io", kernel.costs.io_interrupt_ns, "the page is there", woken)
+        kernel.cores.irq(max(0, process.cpu), "io", kernel.costs.io_interrupt_ns, wait.over, woken)
 
     def failed() -> None:
         if touching.io is not None:
@@ -134,7 +139,7 @@ def _wait(kernel: Kernel, core: Core, process: Process, touching: Touching, wait
             touching.then = Death("BUS", f"BUS: input/output error of {source}")
         kernel.cores.irq(max(0, process.cpu), "io", kernel.costs.io_interrupt_ns, "the device failed", told)
 
-    woken = partial(kernel.wake, process, "the page is there")
+    woken = partial(kernel.wake, process, wait.over)
     told = partial(kernel.wake, process, "the device failed", -1 if touching.io else None)
     memory.begin(wait, process.pid, done, failed)
 

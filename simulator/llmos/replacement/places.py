@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable
+from collections.abc import Container
 from typing import NamedTuple
 
 from llmos.errors import PolicyError
@@ -74,7 +74,7 @@ def chosen(
     victim = policy.victim(spared, incoming)
     if victim is None:
         return None
-    if not isinstance(victim, Hashable) or victim not in resident:
+    if getattr(victim, "__hash__", None) is None or victim not in resident:  # a list, say, is no key
         raise _broken(policy, f"its victim {victim!r:.80} is not resident")
     if victim in spared:
         raise _broken(policy, f"its victim {victim!r} is spared (pinned or not its own)")

@@ -294,8 +294,8 @@ class Fault(Event, tag="fault"):
     """A reference to page number `page` trapped into the kernel, which works for `cost_ns` from now on.
 
     `at` says the same for people: "heap[7]". `what` is "minor" (done at once), "major" (waits for a device),
-    "short" (waits for a frame), or the signal that the task dies of: "segv", "bus". `pages` were mapped, into
-    frames from `frame` on; then it has `rss` pages. A minor one `waits` too if a victim must be written first.
+    "short" (waits for a frame), or the signal that the task dies of: "segv", "bus". `pages` were mapped,
+    into frames from `frame` on; then it has `rss` pages. A minor one `waits` too if a victim must be written.
     """
 
     what: str = ""

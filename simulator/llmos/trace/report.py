@@ -111,7 +111,13 @@ def _memory(state: State, *, references: bool) -> dict[str, Any]:
         out["merging"] = _merging(memory.merging)
     if references:
         out["references"] = [
-            {"task": state.tasks[r.task].name, "page": r.page, "write": r.write, "hit": r.hit, "frame": r.frame}
+            {
+                "task": state.tasks[r.task].name,
+                "page": r.page,
+                "write": r.write,
+                "hit": r.hit,
+                "frame": r.frame,
+            }
             for r in memory.references
         ]
     return out

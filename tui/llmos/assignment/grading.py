@@ -195,9 +195,8 @@ def _folder_for(file: str, source: bytes) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="llmos-") as name:
         folder = Path(name)
         (folder / "llmos" / "sched").mkdir(parents=True)
-        for module, place in (
-            (worker, ""), (errors, "llmos"), (parameters, "llmos"), (sched, "llmos/sched"), (base, "llmos/sched"),
-        ):  # fmt: skip
+        contract = [(errors, "llmos"), (parameters, "llmos"), (sched, "llmos/sched"), (base, "llmos/sched")]
+        for module, place in [(worker, ""), *contract]:
             home = Path(str(module.__file__))
             (folder / place / home.name).write_bytes(home.read_bytes())
         (folder / file).write_bytes(source)
