@@ -44,6 +44,26 @@ def test_the_walk_cache_has_no_more_kinds_of_pointers_than_there_are_tables():
     play(scenario(f"{memory}3", step))
 
 
+@pytest.mark.parametrize("memory", ["", "ksm = {}", 'huge_pages = "always"\nkhugepaged = { scan = "1 ms" }'])
+def test_a_vast_region_costs_what_is_in_it(memory):
+    """Each of these went through all page numbers of the region: 20 TiB of them."""
+    spec = scenario(
+        f"frames = 8\n{memory}",
+        '{ mmap = "m", size = "20 TiB" }, { madvise = "m", advice = "mergeable" }, '
+        '{ touch = "m", pages = ["3w", 1] }, { mlock = "m" }, { mprotect = "m", protection = "r" }, '
+        '{ fork = "child" }, { wait = true }, { sleep = "100 ms" }, { munmap = "m" }',
+        rest='[programs]\nchild = { steps = [{ touch = "m", pages = [3] }] }\n',
+    )
+    outcome, events, _ = play(spec)
+    assert outcome.ok
+    assert {event.what for event in events if isinstance(event, Fault)} == {"minor"}
+
+
+def test_no_memory_has_more_frames_than_can_be_kept():
+    with pytest.raises(ScenarioError, match="more than"):
+        scenario('size = "16000 TiB"', '{ compute = "1 us" }')
+
+
 MINE = """
 from llmos.replacement.lru import Lru
 class Mine(Lru):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from llmos.memory.memory import Memory
     from llmos.memory.pager import Page
@@ -109,7 +109,10 @@ class Merging:
                     first = region.start
                     if space.pid == self._after[0]:
                         first = max(first, self._after[1] + 1)
-                    yield from ((space, vpn) for vpn in range(first, region.end) if vpn in space.anon)
+                    where: Sequence[int] = range(first, region.end)
+                    if len(where) > len(space.anon):  # a region may be vast and empty
+                        where = sorted(vpn for vpn in space.anon if vpn in where)
+                    yield from ((space, vpn) for vpn in where if vpn in space.anon)
 
     def _look(self, space: Space, vpn: int) -> bool:
         """Look at a page; return whether it was merged into another."""

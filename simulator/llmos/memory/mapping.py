@@ -211,7 +211,7 @@ def _cut(memory: Memory, space: Space, start: int, end: int, *, inside: bool = F
 
 def _present(space: Space, region: Region) -> list[tuple[int, Pte]]:
     """Return the present entries of `region`, the huge ones once, with the page number where they begin."""
-    entries = ((vpn, space.table.lookup(vpn)) for vpn in range(region.start, region.end))
+    entries = ((vpn, space.table.lookup(vpn)) for vpn in _had(space, region))
     return [
         (vpn, pte)
         for vpn, pte in entries
@@ -220,5 +220,10 @@ def _present(space: Space, region: Region) -> list[tuple[int, Pte]]:
 
 
 def _had(space: Space, region: Region) -> list[int]:
-    """Return the page numbers of `region` that may have a page: cheaply, where the region is huge."""
-    return [vpn for vpn in range(region.start, region.end) if vpn in space.anon or space.table.lookup(vpn)]
+    """Return the page numbers of `region` that may have a page, in order; a region may be vast and empty."""
+    if region.pages <= max(space.rss, len(space.anon)):
+        return [
+            vpn for vpn in range(region.start, region.end) if vpn in space.anon or space.table.lookup(vpn)
+        ]
+    known = space.anon.keys() | {vpn for vpn, _ in space.table.items()}
+    return sorted(vpn for vpn in known if region.start <= vpn < region.end)

@@ -304,7 +304,8 @@ def _region(kernel: Kernel, process: Process, name: str) -> Region:
     region = space.regions.named(name)
     if region is None:
         known = ", ".join(dict.fromkeys(region.name for region in space.regions))
-        raise kernel.bad_program(process, f"it has no memory called {name!r:.40}; it has: {known}")
+        what = f"it has no memory called {name!r:.40} (an mmap that fails gives none); it has: {known}"
+        raise kernel.bad_program(process, what)
     return region
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -11,6 +11,9 @@ from llmos.scenario.fields import Count, Duration, Model, Name, PositiveDuration
 from llmos.scenario.huge_tables import KhugepagedTable, KsmTable
 from llmos.scenario.machine_tables import Choice
 from llmos.scenario.units import UnfitError
+
+MOST_FRAMES: Final = 2**28
+"""1 TiB of 4 KiB pages."""
 
 
 class MemoryCosts(Model):
@@ -205,6 +208,11 @@ class MemoryTable(Model):
             raise UnfitError(f"a page of {self.page} bytes is no power of two", hint='as in page = "4 KiB"')
         if self.count < 1:
             raise UnfitError("the memory is smaller than a page", hint="give it more, or smaller pages")
+        if self.count > MOST_FRAMES:
+            raise UnfitError(
+                f"the memory has {self.count:,} frames, more than {MOST_FRAMES:,}",
+                hint="give it less, or larger pages",
+            )
         if isinstance(self.tlb, TlbTable) and len(self.tlb.walk_cache) >= self.levels:
             raise UnfitError(
                 f"page tables of {self.levels} levels have {self.levels - 1} kinds of pointers to tables, "
