@@ -16,7 +16,10 @@ from llmos.memory.memory import Memory
 from llmos.memory.oom import Candidate, badness, choose
 from llmos.memory.records import Costs
 from llmos.process.program import Compute, Exit, Fork, Mlock, Mmap, Mprotect, Munmap, Wait
+from llmos.scenario.machine import run
 from llmos.trace import events as ev
+from llmos.trace.memory import ResidentSets
+from llmos.trace.report import document
 
 ORACLES = Path(__file__).parent.parent / "oracles"
 
@@ -284,3 +287,24 @@ def test_of_equals_the_oom_killer_takes_the_last_and_spares_who_must_not_die() -
 def test_badness_is_pages_plus_thousandths_of_all(adj: int, total: int, score: int) -> None:
     """rss + swap + page tables + adj * (total / 1000), where the division comes first and is whole."""
     assert badness(Candidate(1, resident=100, swapped=15, table_pages=5, oom_score_adj=adj), total) == score
+
+
+def test_what_json_says_of_the_memory_adds_up() -> None:
+    """LRU, 3 frames: 12 faults (Silberschatz); 9 of them evict, 6 pages come back from swap."""
+
+    def program():
+        yield touch(7, 0, 1, 2, 0, 3, 0, 4, 2, 3, 0, 3, 2, 1, 2, 0, 1, 7, 0, "1w")
+
+    resident = ResidentSets()
+    spec = machine(memory(3), program, shows_references=True)
+    outcome = run(spec, [resident])
+    seen = document(outcome.state, outcome.log_sha256, references=True, resident=resident)["memory"]
+    task = seen["tasks"][0]
+    assert (task["name"], task["accesses"], task["writes"]) == ("a", 20, 1)
+    assert (task["minor_faults"], task["major_faults"], task["evictions"]) == (6, 6, 9)
+    assert (task["swap_in"], task["swap_out"], task["writebacks"]) == (6, 6, 6)
+    assert [a + b for a, b in zip(task["tlb"]["hits"], task["tlb"]["misses"], strict=True)][0] == 20
+    assert [r["victim"] for r in seen["references"]][:6] == [None, None, None, "a heap[7]", None, "a heap[1]"]
+    assert [r["at"] for r in seen["references"]][:2] == ["heap[7]", "heap[0]"]
+    assert task["rss_over_time"][-1][1] == 0
+    assert max(pages for _, pages in task["rss_over_time"]) == task["max_rss_pages"] == 3

@@ -49,6 +49,7 @@ def handle(memory: Memory, space: Space, vpn: int, *, write: bool) -> Answer:
         return 0, wait
     memory.settle(space)
     memory.reclaimed_ns = 0
+    memory.victim = ""
     pte = space.table.lookup(vpn)
     if pte is None or not pte.present:
         memory.allocation.faulted(space, vpn)
@@ -150,7 +151,7 @@ def _was_anonymous(
     if page is None:
         page = reclaim.obtain(memory, space.pool, key)
         transfer = reclaim.read_from_swap(memory, space, page)
-        return _major(memory, space, vpn, page, "in swap", [transfer], arrived)
+        return _major(memory, space, vpn, page, "in swap", [transfer], arrived, swapped_in=transfer.pages)
     if key in memory.in_flight:
         return _joins(memory, space, vpn, page, arrived)
     if write and not alone:
@@ -209,12 +210,12 @@ def _minor(
 
 def _major(
     memory: Memory, space: Space, vpn: int, page: Page, reason: str, transfers: list[Transfer],
-    arrived: Callable[[], None],
+    arrived: Callable[[], None], *, swapped_in: int = 0,
 ) -> Answer:  # fmt: skip
     """End a fault that must wait for a device; `arrived` maps the page then."""
     took = memory.costs.major_fault_ns + memory.reclaimed_ns
     memory.load.read_back(page.key)
-    _bring(memory, space, vpn, page, "major", reason, took)
+    _bring(memory, space, vpn, page, "major", reason, took, swapped_in=swapped_in)
     return took, Wait(f"waits for {space.at(vpn)}", reclaim.pending_writes(memory) + transfers, arrived)
 
 
@@ -246,16 +247,17 @@ def _joins(memory: Memory, space: Space, vpn: int, page: Page, arrived: Callable
 
 def _bring(
     memory: Memory, space: Space, vpn: int, page: Page, what: str, reason: str, took: int, *,
-    mapped: int = 0, waits: bool = False,
+    mapped: int = 0, waits: bool = False, swapped_in: int = 0,
 ) -> None:  # fmt: skip
     """Log the fault, and keep its page until it is used; a page that is not `mapped` yet counts as here."""
     space.fresh = page
+    space.victim = memory.victim
     memory.pager.pin(page)
     memory.emit(
         ev.Fault(
             memory.now, memory.cpu, space.pid, reason, what=what, page=vpn, at=space.at(vpn),
             frame=page.frame, pages=mapped or 1, cost_ns=took,
-            rss=space.rss + (0 if mapped else 1 << page.order), waits=waits,
+            rss=space.rss + (0 if mapped else 1 << page.order), waits=waits, swapped_in=swapped_in,
         )
     )  # fmt: skip
 

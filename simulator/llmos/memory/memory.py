@@ -149,6 +149,8 @@ class Memory:
         """The core on which it is made."""
         self.pid = -1
         """Who makes it."""
+        self.victim = ""
+        """The first page that had to go for it."""
 
     # --- references -----------------------------------------------------------------------------------
 
@@ -229,8 +231,12 @@ class Memory:
             spent += access_ns
             if shown:
                 self.emit(
-                    ev.Reference(begun + spent, cpu, pid, page=vpn, write=write, hit=hit, frame=page.frame)
-                )
+                    ev.Reference(
+                        begun + spent, cpu, pid, page=vpn, at=space.at(vpn), write=write, hit=hit,
+                        frame=page.frame, victim=space.victim,
+                    )
+                )  # fmt: skip
+                space.victim = ""
         touching.references, touching.position = references, position
         space.references = made + count
         self.postponed = None

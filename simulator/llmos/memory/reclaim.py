@@ -150,10 +150,14 @@ def leave(memory: Memory, page: Page, reason: str) -> None:
     if page.dirty:
         memory.writes[_home(memory, page)] += 1 << page.order
     unused = type(page.key) is not int and memory.cache.gone(page.key)
+    where = f"{holders[0][0].name} {holders[0][0].at(holders[0][1])}" if holders else ""
+    in_stretch = memory.postponed is not None
+    memory.victim = memory.victim or where or str(page.key)
     memory.emit(
         ev.Evict(
-            memory.now, memory.cpu, reason=reason, page=str(page.key), frame=page.frame, dirty=page.dirty,
-            pages=1 << page.order, unused=unused, holders=[(space.pid, vpn) for space, vpn in holders],
+            memory.now, memory.cpu, memory.pid if in_stretch else -1, reason, page=str(page.key), at=where,
+            frame=page.frame, dirty=page.dirty, pages=1 << page.order, unused=unused,
+            holders=[(space.pid, vpn) for space, vpn in holders],
         )
     )  # fmt: skip
 

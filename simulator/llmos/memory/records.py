@@ -70,6 +70,8 @@ class Space:
     """How many references it has made: its own time."""
     window: Window | None = None
     """Its last references, where its share of memory is its working set."""
+    victim: str = ""
+    """The page that had to go for the reference at hand, in words."""
     oom_score_adj: int = 0
     held: bool = False
     """Whether it has waited because too many pages are dirty, and may make one more dirty now."""

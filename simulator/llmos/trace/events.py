@@ -282,12 +282,17 @@ class Touched(Event, tag="touched", gc=True):
 
 
 class Reference(Event, tag="reference"):
-    """A task has referred to page number `page`; a `hit` was there and permitted, else see the fault."""
+    """A task has referred to page number `page`, which is `at`: "heap[7]".
+
+    A `hit` was there and permitted; else there is a fault, and it may have cost the page `victim` its frame.
+    """
 
     page: int = -1
+    at: str = ""
     write: bool = False
     hit: bool = False
     frame: int = -1
+    victim: str = ""
 
 
 class Fault(Event, tag="fault"):
@@ -296,6 +301,7 @@ class Fault(Event, tag="fault"):
     `at` says the same for people: "heap[7]". `what` is "minor" (done at once), "major" (waits for a device),
     "short" (waits for a frame), or the signal that the task dies of: "segv", "bus". `pages` were mapped,
     into frames from `frame` on; then it has `rss` pages. A minor one `waits` too if a victim must be written.
+    `swapped_in` pages come from swap.
     """
 
     what: str = ""
@@ -306,16 +312,18 @@ class Fault(Event, tag="fault"):
     cost_ns: int = 0
     rss: int = 0
     waits: bool = False
+    swapped_in: int = 0
 
 
 class Evict(Event, tag="evict", gc=True):
-    """A page has lost its frame to somebody else; `holders` (pid, page number) do not have it any more.
+    """A page has lost its frame, for the sake of the task; `holders` (pid, page number) have it no more.
 
-    `page` is its key: a number if it is anonymous, (inode, index) if it is of a file. If it was `dirty`, it
-    is written to its device. `unused`: it was read ahead in vain.
+    `page` is its key: a number if it is anonymous, (inode, index) if it is of a file; `at` says whose it was:
+    "A heap[7]". If it was `dirty`, it is written: anonymous, to swap. `unused`: it was read ahead in vain.
     """
 
     page: str = ""
+    at: str = ""
     frame: int = -1
     pages: int = 1
     dirty: bool = False

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -36,8 +36,13 @@ class TaskMemory:
     major_faults: int = 0
     rss_pages: int = 0
     most_rss_pages: int = 0
-    evicted: int = 0
-    """Pages that it lost to somebody else."""
+    evictions: int = 0
+    """Pages that it has lost."""
+    writebacks: int = 0
+    """Those that had to be written first."""
+    swap_in: int = 0
+    swap_out: int = 0
+    """Pages that it lost to swap."""
 
 
 @dataclass(slots=True, eq=False)
@@ -105,6 +110,8 @@ class MemoryState:
     evictions: int = 0
     written: int = 0
     """Evicted pages that had to be written first."""
+    swapped_out: int = 0
+    """Those of them that went to swap."""
     cache: CacheState = field(default_factory=CacheState)
     huge: HugeState = field(default_factory=HugeState)
     merging: MergeState = field(default_factory=MergeState)
@@ -125,7 +132,7 @@ class MemoryState:
 
 SUMS: Final = (
     "accesses", "writes", "walked", "spent_ns", "fault_ns", "waited_ns", "minor_faults", "major_faults",
-    "rss_pages", "evicted",
+    "rss_pages", "swap_in",
 )  # fmt: skip
 """What all tasks together have is their sum."""
 
@@ -139,6 +146,8 @@ def total(memory: MemoryState) -> TaskMemory:
         out.tlb += [0] * (len(task.tlb) - len(out.tlb))
         out.tlb = [a + b for a, b in zip(out.tlb, task.tlb + [0] * len(out.tlb), strict=False)]
         out.most_rss_pages += task.most_rss_pages
+    # What tasks share, each of them loses, but it goes once.
+    out.evictions, out.writebacks, out.swap_out = memory.evictions, memory.written, memory.swapped_out
     return out
 
 
@@ -165,6 +174,7 @@ def _fault(memory: MemoryState, event: ev.Fault) -> None:
         task.major_faults += 1
     task.fault_ns += event.cost_ns
     task.waits = event.waits or event.what == "major"
+    task.swap_in += event.swapped_in
     _resident(task, event.rss)
 
 
@@ -172,11 +182,17 @@ def _evict(memory: MemoryState, event: ev.Evict) -> None:
     memory.evictions += event.pages
     memory.written += event.pages * event.dirty
     memory.cache.wasted_ahead += event.unused
+    to_swap = 0
     if event.dirty and event.page.startswith("("):  # of a file
         memory.cache.dirty -= event.pages
+    elif event.dirty:
+        to_swap = event.pages
+    memory.swapped_out += to_swap
     for pid, _ in event.holders:
         task = memory.of(pid)
-        task.evicted += event.pages
+        task.evictions += event.pages
+        task.writebacks += event.pages * event.dirty
+        task.swap_out += to_swap
         _resident(task, task.rss_pages - event.pages)
 
 
@@ -288,3 +304,23 @@ RULES: Final = MappingProxyType[type[ev.Event], Callable[[MemoryState, Any], Non
         ev.SwapTask: _swap_task,
     }
 )
+
+
+class ResidentSets:
+    """A sink that notes how many pages each task has in memory, whenever that changes."""
+
+    def __init__(self) -> None:
+        self.history: dict[int, list[tuple[int, int]]] = {}
+        """By pid: (time in ns, pages from then on), in order."""
+        self._memory = MemoryState()
+
+    def __call__(self, events: Iterable[ev.Event], _data: bytes = b"") -> None:
+        for event in events:
+            rule = RULES.get(type(event))
+            if rule is None or isinstance(event, ev.Touched | ev.Reference):
+                continue
+            rule(self._memory, event)
+            for pid, task in self._memory.tasks.items():
+                known = self.history.setdefault(pid, [])
+                if not known or known[-1][1] != task.rss_pages:
+                    known.append((event.t, task.rss_pages))

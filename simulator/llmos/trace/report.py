@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmos.trace.memory import CacheState, HugeState, MergeState, TaskMemory, total
+from llmos.trace.memory import CacheState, HugeState, MergeState, ResidentSets, TaskMemory, total
 from llmos.trace.metrics import metrics, response_ns, tpot_ns, ttft_ns, turnaround_ns, waiting_ns
 from llmos.trace.records import Mode, ProcessorState, TaskState
 from llmos.trace.state import State
@@ -13,11 +13,13 @@ SCHEMA = 1
 
 
 def document(
-    state: State, log_sha256: str, *, runs: bool = False, references: bool = False
-) -> dict[str, Any]:
+    state: State, log_sha256: str, *, runs: bool = False, references: bool = False,
+    resident: ResidentSets | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Return a finished run as plain data, ready for JSON.
 
-    `runs` adds who ran where and when, `references` every reference to memory that was logged.
+    `runs` adds who ran where and when, `references` every reference to memory that was logged, `resident` the
+    resident set of each task over time.
     """
     doc: dict[str, Any] = {
         "schema": SCHEMA,
@@ -35,6 +37,9 @@ def document(
     }
     if state.memory.tasks:
         doc["memory"] = _memory(state, references=references)
+    if resident:
+        for task in doc.get("memory", {}).get("tasks", ()):
+            task["rss_over_time"] = [list(pair) for pair in resident.history[task["pid"]]]
     if runs:
         names = {pid: task.name for pid, task in state.tasks.items()}
         spans = sorted(state.spans or [], key=lambda s: (s.start_ns, s.cpu, s.pid))
@@ -84,10 +89,11 @@ def _task(state: State, task: TaskState) -> dict[str, Any]:
 def _memory(state: State, *, references: bool) -> dict[str, Any]:
     memory = state.memory
     out: dict[str, Any] = {
-        "tasks": {state.tasks[pid].name: _task_memory(m) for pid, m in sorted(memory.tasks.items())},
+        "tasks": [
+            {"name": state.tasks[pid].name, "pid": pid} | _task_memory(task)
+            for pid, task in sorted(memory.tasks.items())
+        ],
         "total": _task_memory(total(memory)),
-        "evictions": memory.evictions,
-        "writebacks": memory.written,
         "page_cache": _page_cache(memory.cache),
         "oom_kills": [
             {"t_ns": kill.t, "task": state.tasks[kill.task].name, "pages": kill.pages,
@@ -114,9 +120,11 @@ def _memory(state: State, *, references: bool) -> dict[str, Any]:
             {
                 "task": state.tasks[r.task].name,
                 "page": r.page,
+                "at": r.at,
                 "write": r.write,
                 "hit": r.hit,
                 "frame": r.frame,
+                "victim": r.victim or None,
             }
             for r in memory.references
         ]
@@ -170,14 +178,22 @@ def _task_memory(task: TaskMemory) -> dict[str, Any]:
     return {
         "accesses": task.accesses,
         "writes": task.writes,
-        "tlb": {"hits": task.tlb[1:], "misses": task.tlb[0] if task.tlb else 0},
+        "tlb": {"hits": task.tlb[1:], "misses": _misses(task.tlb)},
         "walk_references": task.walked,
         "minor_faults": task.minor_faults,
         "major_faults": task.major_faults,
-        "evicted": task.evicted,
+        "evictions": task.evictions,
+        "writebacks": task.writebacks,
+        "swap_in": task.swap_in,
+        "swap_out": task.swap_out,
         "rss_pages": task.rss_pages,
         "max_rss_pages": task.most_rss_pages,
     }
+
+
+def _misses(tlb: list[int]) -> list[int]:
+    """Return how many references missed in each level of the TLB: they hit in a later one, or in none."""
+    return [tlb[0] + sum(tlb[level + 1 :]) for level in range(1, len(tlb))]
 
 
 def _processor(p: ProcessorState) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from llmos.scenario.load import find, load
 from llmos.scenario.machine import MachineSpec, Outcome
 from llmos.scenario.machine import run as run_machine
 from llmos.trace.log import LogFile, Sink
+from llmos.trace.memory import ResidentSets
 from llmos.trace.metrics import metrics, response_ns, ttft_ns, turnaround_ns, waiting_ns
 from llmos.trace.records import Mode, TaskState
 from llmos.trace.report import document
@@ -58,6 +59,7 @@ profile_option = click.option(
     "--log", "log_path", type=click.Path(path_type=Path), help="Write the event log (.jsonl or .jsonl.gz)."
 )
 @click.option("--references", is_flag=True, help="With --json or --log: also every reference to memory.")
+@click.option("--rss", is_flag=True, help="With --json: also how many pages each task had, over time.")
 @click.option("--queues", is_flag=True, help="With --log: also the ready queues after each decision.")
 @click.option("--runs", is_flag=True, help="With --json: also who ran where and when.")
 @json_option
@@ -71,6 +73,7 @@ def command(
     profile: str | None,
     log_path: Path | None,
     references: bool,
+    rss: bool,
     queues: bool,
     runs: bool,
     as_json: bool,
@@ -79,6 +82,8 @@ def command(
 
     The exit code is 1 if the simulated run did not do what it set out to do.
     """
+    if rss and not as_json:
+        raise click.UsageError("--rss goes with --json")
     if runs and not as_json:
         raise click.UsageError("--runs goes with --json")
     if queues and not log_path:
@@ -89,9 +94,11 @@ def command(
         load(find(scenario)), seed=seed, scheduler=scheduler, replacement=replacement, profile=profile
     )
     spec = replace(spec, shows_queues=queues, shows_references=references)
-    outcome = simulate(spec, log_path, keep_spans=runs)
+    resident = ResidentSets() if rss else None
+    outcome = simulate(spec, log_path, keep_spans=runs, sink=resident)
     if as_json:
-        print_json(document(outcome.state, outcome.log_sha256, runs=runs, references=references))
+        state, sha256 = outcome.state, outcome.log_sha256
+        print_json(document(state, sha256, runs=runs, references=references, resident=resident))
     else:
         report(outcome)
         if log_path:
