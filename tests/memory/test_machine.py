@@ -303,7 +303,7 @@ def test_what_json_says_of_the_memory_adds_up() -> None:
     assert (task["name"], task["accesses"], task["writes"]) == ("a", 20, 1)
     assert (task["minor_faults"], task["major_faults"], task["evictions"]) == (6, 6, 9)
     assert (task["swap_in"], task["swap_out"], task["writebacks"]) == (6, 6, 6)
-    assert [a + b for a, b in zip(task["tlb"]["hits"], task["tlb"]["misses"], strict=True)][0] == 20
+    assert task["tlb"]["hits"][0] + task["tlb"]["misses"][0] == 20
     assert [r["victim"] for r in seen["references"]][:6] == [None, None, None, "a heap[7]", None, "a heap[1]"]
     assert [r["at"] for r in seen["references"]][:2] == ["heap[7]", "heap[0]"]
     assert task["rss_over_time"][-1][1] == 0
