@@ -68,7 +68,9 @@ def oom_score(candidate: Candidate, total_pages: int) -> int:
     """Return what /proc/PID/oom_score shows: 0 (never) to 2000 or so."""
     if candidate.oom_score_adj == NEVER:
         return 0
-    return max(0, (1000 + badness(candidate, total_pages) * 1000 // total_pages) * 2 // 3)
+    share = 1000 * badness(candidate, total_pages)
+    thousandths = abs(share) // total_pages * (1 if share >= 0 else -1)  # C rounds towards 0
+    return max(0, (1000 + thousandths) * 2 // 3)
 
 
 def choose(candidates: list[Candidate], total_pages: int, score: Score) -> Candidate | None:
@@ -79,7 +81,8 @@ def choose(candidates: list[Candidate], total_pages: int, score: Score) -> Candi
 
 def candidate(memory: Memory, space: Space) -> Candidate:
     """Return what `space` has."""
-    swapped = sum(key not in memory.pager.pages for key in space.anon.values())
+    entries = map(space.table.lookup, space.anon)
+    swapped = sum(entry is None or not entry.present for entry in entries)
     tables = -(-space.table.table_bytes // memory.page_bytes)
     return Candidate(space.pid, space.rss, swapped, tables, space.oom_score_adj)
 
