@@ -8,7 +8,7 @@ from llmos.errors import ScenarioError
 from llmos.memory.oom import Candidate, oom_score
 from llmos.scenario.build import build
 from llmos.scenario.load import load_text
-from llmos.trace.events import Fault
+from llmos.trace.events import Fault, Interrupt
 
 DISK = """
 [[device]]
@@ -134,3 +134,37 @@ def test_numbers_that_no_curve_can_be_made_of(tmp_path, option, value):
 def test_the_oom_score_that_proc_shows(resident, adj, total, shown):
     """By hand: (1000 + badness * 1000 / total) * 2 / 3, where C cuts off towards 0: -2000 / 1500 is -1."""
     assert oom_score(Candidate(1, resident, oom_score_adj=adj), total) == shown
+
+
+def told(events):
+    """Return which cores were told that their TLBs know too much, and why."""
+    return [(e.cpu, e.reason) for e in events if isinstance(e, Interrupt) and e.reason.startswith("TLB")]
+
+
+CALLS = ['{ munmap = "m" }', '{ mprotect = "m", protection = "r" }', '{ fork = "p" }', '{ exec = "p" }']
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_nobody_interrupts_his_own_core_to_shoot_down_a_page(call):
+    """The other core was the last on which memory was used; the caller has only ever run on its own."""
+    spec = scenario(
+        "frames = 8",
+        '{ affinity = [0] }, { mmap = "m", size = "8 KiB" }, { touch = "m", pages = ["0w"] }, '
+        '{ compute = "1 ms" }, ' + call,
+        '{ affinity = [1] }, { compute = "500 us" }, { touch = "heap", pages = [0] }, { compute = "2 ms" }',
+        rest='[cpu]\ncount = 2\n[programs]\np = { steps = [{ compute = "1 us" }] }\n',
+    )
+    _, events, _ = play(spec)
+    assert told(events) == []
+
+
+def test_a_core_on_which_a_process_ran_before_is_told_what_it_unmaps():
+    """It runs on core 0, is moved to core 1, and unmaps there; the core 0 that may know the page is told."""
+    spec = scenario(
+        "frames = 8",
+        '{ affinity = [0] }, { mmap = "m", size = "4 KiB" }, { touch = "m", pages = ["0w"] }, '
+        '{ affinity = [1] }, { compute = "1 ms" }, { munmap = "m" }',
+        rest="[cpu]\ncount = 2\n",
+    )
+    _, events, _ = play(spec)
+    assert told(events) == [(0, "TLB shootdown"), (0, "TLB flush")]

@@ -85,6 +85,7 @@ def renew(memory: Memory, space: Space) -> None:
     """Give `space` the regions of a fresh program."""
     clear(memory, space)
     space.regions = layout(top=_top(space.table))
+    memory.allocation.resized(space)
 
 
 def clear(memory: Memory, space: Space) -> None:

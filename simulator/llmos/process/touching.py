@@ -149,7 +149,7 @@ def _wait(kernel: Kernel, core: Core, process: Process, touching: Touching, wait
 
 def mmap(kernel: Kernel, core: Core, process: Process, call: program.Mmap) -> bool:
     """Map a file, or anonymous memory."""
-    memory, space = _memory(kernel, process)
+    memory, space = _called(kernel, core, process)
     file = None
     if call.file:
         file = memory.files.get(call.file)
@@ -167,7 +167,7 @@ def mmap(kernel: Kernel, core: Core, process: Process, call: program.Mmap) -> bo
 
 def munmap(kernel: Kernel, core: Core, process: Process, call: program.Munmap) -> bool:
     """Unmap a region."""
-    memory, space = _memory(kernel, process)
+    memory, space = _called(kernel, core, process)
     region = _region(kernel, process, call.name)
     start, pages = region.start, region.pages
     result = mapping.munmap(memory, space, start, pages)
@@ -176,7 +176,7 @@ def munmap(kernel: Kernel, core: Core, process: Process, call: program.Munmap) -
 
 def mprotect(kernel: Kernel, core: Core, process: Process, call: program.Mprotect) -> bool:
     """Set the protection of a region."""
-    memory, space = _memory(kernel, process)
+    memory, space = _called(kernel, core, process)
     region = _region(kernel, process, call.name)
     result = mapping.mprotect(
         memory, space, region.start, region.pages, readable="r" in call.protection,
@@ -187,7 +187,7 @@ def mprotect(kernel: Kernel, core: Core, process: Process, call: program.Mprotec
 
 def brk(kernel: Kernel, core: Core, process: Process, call: program.Brk) -> bool:
     """Set the size of the heap."""
-    memory, space = _memory(kernel, process)
+    memory, space = _called(kernel, core, process)
     result = mapping.brk(memory, space, _pages(memory, call.bytes))
     heap = space.regions.heap
     return _answer(kernel, core, process, "brk", "heap", heap.start, heap.pages, result)
@@ -195,7 +195,7 @@ def brk(kernel: Kernel, core: Core, process: Process, call: program.Brk) -> bool
 
 def mlock(kernel: Kernel, core: Core, process: Process, call: program.Mlock) -> bool:
     """Keep the pages of a region in memory, or let them go again."""
-    memory, space = _memory(kernel, process)
+    memory, space = _called(kernel, core, process)
     region = _region(kernel, process, call.name)
     result = mapping.mlock(memory, space, region.start, region.pages, lock=call.lock)
     what = "mlock" if call.lock else "munlock"
@@ -204,15 +204,15 @@ def mlock(kernel: Kernel, core: Core, process: Process, call: program.Mlock) -> 
 
 def madvise(kernel: Kernel, core: Core, process: Process, call: program.Madvise) -> bool:
     """Note what is said about a region."""
-    _, space = _memory(kernel, process)
+    _, space = _called(kernel, core, process)
     region = _region(kernel, process, call.name)
     result = mapping.madvise(space, region.start, region.pages, call.advice)
     return _answer(kernel, core, process, "madvise", call.name, region.start, region.pages, result)
 
 
-def fill(kernel: Kernel, _core: Core, process: Process, call: program.Fill) -> bool:
+def fill(kernel: Kernel, core: Core, process: Process, call: program.Fill) -> bool:
     """Give what was just written a name; without same-page merging nobody cares."""
-    memory, space = _memory(kernel, process)
+    memory, space = _called(kernel, core, process)
     region = _region(kernel, process, call.name)
     if memory.merging is not None:
         memory.merging.fill(space, region.start + call.first, call.pages, call.content)
@@ -240,6 +240,7 @@ def born(kernel: Kernel, process: Process) -> None:
     limit = None if limit is None else max(1, limit // memory.page_bytes)
     parent = process.parent
     if parent is not None and parent.space is not None:
+        memory.cpu = max(0, parent.cpu)
         process.space = mapping.fork(memory, parent.space, process.pid, process.name, limit)
         _tell(kernel, max(0, parent.cpu), process.space, "fork", "", 0, process.space.rss)
     else:
@@ -259,7 +260,7 @@ def gone(kernel: Kernel, core: Core, process: Process) -> None:
     """Take the memory of a process that has ended."""
     if kernel.memory is not None and process.space is not None:
         memory, space = kernel.memory, process.space
-        memory.now, space.dead = kernel.sim.now, True
+        memory.now, memory.cpu, space.dead = kernel.sim.now, core.cpu, True
         mapping.release(memory, space)
         for wait in space.waits:  # it was killed before it could wait; others may wait for the same page
             memory.begin(wait, process.pid, lambda: None)
@@ -270,8 +271,9 @@ def gone(kernel: Kernel, core: Core, process: Process) -> None:
 def renewed(kernel: Kernel, core: Core, process: Process) -> None:
     """Give a process that has become another program an empty memory."""
     if kernel.memory is not None and process.space is not None:
-        mapping.renew(kernel.memory, process.space)
-        _tell(kernel, core.cpu, process.space, "exec", "", 0, 0)
+        memory, space = _called(kernel, core, process)
+        mapping.renew(memory, space)
+        _tell(kernel, core.cpu, space, "exec", "", 0, 0)
 
 
 def _answer(
@@ -297,6 +299,13 @@ def _memory(kernel: Kernel, process: Process) -> tuple[Memory, Space]:
     if kernel.memory is None or process.space is None:
         raise kernel.bad_program(process, "it uses memory; give the machine some: [memory] with size")
     return kernel.memory, process.space
+
+
+def _called(kernel: Kernel, core: Core, process: Process) -> tuple[Memory, Space]:
+    """Return the memory of a process that makes a system call now, on `core`."""
+    memory, space = _memory(kernel, process)
+    memory.now, memory.cpu = kernel.sim.now, core.cpu
+    return memory, space
 
 
 def _region(kernel: Kernel, process: Process, name: str) -> Region:
