@@ -328,7 +328,7 @@ def test_mutant_a_wake_up_is_lost_on_who_is_stopped(monkeypatch):
             target.frozen = False
             kernel.get_ready(target, "goes on")
 
-    monkeypatch.setattr(signals, "_continue", forgetful)
+    monkeypatch.setattr(signals, "go_on", forgetful)
     inject = [Injection(name="A", at_ns=t, signal=signal) for t, signal in ((1, "STOP"), (9, "CONT"))]
     ran = execute(cores(FCFS, task("A", Sleep(5)), injections=inject))
     (left,) = ran.outcome.state.tasks.values()

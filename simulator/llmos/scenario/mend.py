@@ -32,7 +32,7 @@ def mended(raw: Mapping[str, Any], wrong: Iterable[positions.Path]) -> dict[str,
             case (("cpu" | "engine") as table, _, *_):
                 costs = {"cost": {"base": "1 s", "per_token": "0 s"}} if table == "engine" else {}
                 out[table] = costs | _kept(out[table], "scheduler", unless=path[1])
-            case ("compare", _, *_) if kept := _kept(out["compare"], "schedulers", unless=path[1]):
+            case ("compare", _, *_) if kept := _kept(out.get("compare"), "schedulers", unless=path[1]):
                 out["compare"] = kept
             case ("question", *_):
                 out["question"] = "?"
