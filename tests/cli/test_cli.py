@@ -161,7 +161,8 @@ def test_compare_with_intervals_and_a_picture(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "cure"), [("cpu.turnaround", "did you mean"), ("llm.ttft_mean_ns", "as in cpu.turnaround_mean_ns")]
+    ("name", "cure"),
+    [("cpu.turnaround", "did you mean"), ("llm.ttft_mean_ns", "as in cpu.turnaround_mean_ns")],
 )
 def test_a_metric_that_a_comparison_cannot_have_is_told_before_anything_runs(folder, monkeypatch, name, cure):
     monkeypatch.setattr("llmos.cli.compare.compare", None)

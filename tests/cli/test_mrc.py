@@ -9,7 +9,7 @@ from commandline import llmos, ok, refused
 from llmos.replacement.lru import Lru
 from llmos.replacement.places import Places
 from llmos.replacement.rand import RandomChoice
-from llmos.scenario.policies import replacement_spec
+from llmos.scenario.policies import REPLACEMENT, names, replacement_spec
 
 BELADY = [1, 2, 3, 4, 1, 2, 5, 1, 2, 3, 4, 5]
 
@@ -34,6 +34,13 @@ def test_beladys_anomaly(folder):
     misses = {c["policy"]: [round(12 * ratio) for ratio in c["miss_ratio"]] for c in document["curves"]}
     assert misses == {"fifo": [9, 10], "lru": [10, 8], "opt": [7, 6]}
     assert all(c["ci95_half_width"] == [0, 0] for c in document["curves"])
+
+
+def test_all_policies_at_once_and_none_beats_opt(folder):
+    document = curves(folder, "belady.txt", "-p", "all", "--sizes", "3")
+    found = {c["policy"]: c["miss_ratio"][0] for c in document["curves"]}
+    assert set(found) == set(names(REPLACEMENT))
+    assert min(found.values()) == found["opt"]
 
 
 def test_a_policy_without_a_loop_and_one_of_ones_own_run_too(folder):

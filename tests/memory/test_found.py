@@ -5,7 +5,6 @@ from commandline import llmos, refused
 from memories import play
 
 from llmos.errors import ScenarioError
-from llmos.memory.oom import Candidate, oom_score
 from llmos.scenario.build import build
 from llmos.scenario.load import load_text
 from llmos.trace.events import Fault, Interrupt
@@ -122,18 +121,6 @@ def test_a_policy_that_names_nobody_though_somebody_may_go(tmp_path):
 def test_numbers_that_no_curve_can_be_made_of(tmp_path, option, value):
     (tmp_path / "trace.txt").write_text("1\n2\n3\n")
     refused(llmos(tmp_path, "mrc", "trace.txt", option, value), f"Invalid value for '{option}'")
-
-
-@pytest.mark.parametrize(
-    ("resident", "adj", "total", "shown"),
-    [
-        (0, 0, 1500, 666), (150, 0, 1500, 733), (1498, -1000, 1500, 0), (998, -999, 1500, 666),
-        (997, -999, 1500, 666), (0, 1000, 1500, 1110), (0, -500, 2000, 333),
-    ],
-)  # fmt: skip
-def test_the_oom_score_that_proc_shows(resident, adj, total, shown):
-    """By hand: (1000 + badness * 1000 / total) * 2 / 3, where C cuts off towards 0: -2000 / 1500 is -1."""
-    assert oom_score(Candidate(1, resident, oom_score_adj=adj), total) == shown
 
 
 def told(events):

@@ -5,7 +5,7 @@
   thousandths of all there is. `largest` and `youngest` are what one might do instead.
 - The memory of the victim is free at once (as by Linux's oom_reaper), so that who needs it can go on.
 
-Source: Linux 6.12 mm/oom_kill.c (oom_badness, select_bad_process), fs/proc/base.c (proc_oom_score).
+Source: Linux 6.12 mm/oom_kill.c (oom_badness, oom_evaluate_task).
 """
 
 from __future__ import annotations
@@ -62,15 +62,6 @@ def youngest(candidate: Candidate, _total_pages: int) -> int:
 
 
 KILLERS: Final = MappingProxyType[str, Score]({"badness": badness, "largest": largest, "youngest": youngest})
-
-
-def oom_score(candidate: Candidate, total_pages: int) -> int:
-    """Return what /proc/PID/oom_score shows: 0 (never) to 2000 or so."""
-    if candidate.oom_score_adj == NEVER:
-        return 0
-    share = 1000 * badness(candidate, total_pages)
-    thousandths = abs(share) // total_pages * (1 if share >= 0 else -1)  # C rounds towards 0
-    return max(0, (1000 + thousandths) * 2 // 3)
 
 
 def choose(candidates: list[Candidate], total_pages: int, score: Score) -> Candidate | None:

@@ -213,6 +213,9 @@ def _find(name: str) -> type:
     except PolicyError as error:  # a misspelt name may be one of either family
         if hint := did_you_mean(name, [*names(SCHEDULERS), *names(REPLACEMENT)]):
             raise PolicyError(f'there is no policy "{name[:60]}"', hint=hint) from error
+        if not name.endswith(".py") and ".py:" not in name:
+            hint = "llmos list schedulers and llmos list replacement show all there are"
+            raise PolicyError(f'there is no policy "{name[:60]}"', hint=hint) from error
         raise
 
 

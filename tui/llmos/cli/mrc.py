@@ -42,7 +42,7 @@ class Sample(click.ParamType[float]):
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option(
     "--policies", "-p", multiple=True, default=("lru",), show_default=True,
-    help='Which ones: "lru,arc,clock bits=2", or repeat.',
+    help='Which ones: "lru,arc,clock bits=2", or repeat; "all" of them.',
 )  # fmt: skip
 @click.option("--sizes", help="At which sizes, in pages: 64,256,1024. Left out: some from 1 to all pages.")
 @click.option("--page-size", type=click.IntRange(1, 2**40), help="Bytes to a page; see below.")
@@ -74,12 +74,16 @@ def command(
     """
     from llmos.memory.traces import read
     from llmos.scenario.mrc import curves, numbered, sizes_for
+    from llmos.scenario.policies import REPLACEMENT
+    from llmos.scenario.policies import names as policies_of
 
     if out and out.suffix not in (*PICTURES, ".csv"):
         raise LlmosError(
             f"curves are written as .csv, {', '.join(PICTURES)}", file=out, hint="name such a file"
         )
     wanted, names = _sizes(sizes), split_list(policies)
+    if "all" in names:
+        names = policies_of(REPLACEMENT)
     if not names:
         raise LlmosError("no policy is named", hint="give one or more: --policies lru,arc")
     with progress(trace.name) as report:
