@@ -15,7 +15,7 @@ from memories import machine, memory, play, touch
 from llmos.memory.memory import Memory
 from llmos.memory.oom import Candidate, badness, choose
 from llmos.memory.records import Costs
-from llmos.process.program import Compute, Exit, Fork, Mlock, Mmap, Mprotect, Munmap, Wait
+from llmos.process.program import Compute, Exec, Exit, Fork, Mlock, Mmap, Mprotect, Munmap, Wait
 from llmos.scenario.machine import run
 from llmos.trace import events as ev
 from llmos.trace.memory import ResidentSets
@@ -256,6 +256,23 @@ def test_without_shootdown_the_tlb_lies() -> None:
 
     with patch.object(Memory, "shoot_down"), pytest.raises(AssertionError, match="TLB"):
         play(machine(memory(2), program))
+
+
+def test_exec_leaves_nothing_of_the_memory() -> None:
+    def after():
+        yield touch(0)
+
+    def before():
+        yield Mmap("box", 5 * 4096)
+        yield touch(*range(3))
+        yield touch(*range(5), region="box")
+        yield Exec(after, "b")
+
+    _, events, memory_ = play(machine(memory(20), before))
+    told = [(e.call, e.rss) for e in events if isinstance(e, ev.Region)]
+    assert told == [("mmap", 0), ("exec", 0), ("exit", 0)]
+    assert [e.rss for e in events if isinstance(e, ev.Fault)][-1] == 1  # of the new program, alone
+    assert memory_.pager.frames.free_frames == 20
 
 
 def test_a_fork_pays_for_each_page_that_it_shares() -> None:

@@ -152,6 +152,7 @@ def exec_(kernel: Kernel, core: Core, process: Process, call: program.Exec) -> b
     if call.name:
         process.name = call.name
     kernel.emit(ev.Exec(kernel.sim.now, core.cpu, process.pid, name=process.name))
+    touching.renewed(kernel, core, process)
     kernel.fetch(process, None)
     return True
 

@@ -273,6 +273,7 @@ def renewed(kernel: Kernel, core: Core, process: Process) -> None:
     if kernel.memory is not None and process.space is not None:
         memory, space = _called(kernel, core, process)
         mapping.renew(memory, space)
+        space.name = process.name
         _tell(kernel, core.cpu, space, "exec", "", 0, 0)
 
 
