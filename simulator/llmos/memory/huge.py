@@ -63,11 +63,6 @@ class HugePages:
         """The (pid, page number) that the scanner has looked at last."""
         self._not_before = 0
 
-    @property
-    def waste(self) -> int:
-        """Base pages of huge pages that nobody has touched."""
-        return sum(self.pages - len(touched) for touched in self.touched.values())
-
     def touch(self, page: Page, vpn: int) -> None:
         """Note that base page `vpn` of the huge `page` was touched."""
         self.touched[page.key].add(vpn & (self.pages - 1))

@@ -133,6 +133,33 @@ def _between_tasks(event: ev.Event, name: Callable[[int], str]) -> str:
                 for heading, entries in event.shelves
             )
         case _:
+            return _of_memory(event, name)
+
+
+def _of_memory(event: ev.Event, name: Callable[[int], str]) -> str:
+    match event:
+        case ev.Touched():
+            missed = f", {event.tlb[0]:,} TLB misses" if event.tlb and event.tlb[0] else ""
+            return f"{event.count:,} reference{'s' * (event.count != 1)}{missed}"
+        case ev.Reference():
+            return f"{'write' if event.write else 'read'} {event.at}, {'hit' if event.hit else 'miss'}"
+        case ev.Fault():
+            return f"{event.what}, {event.at or hex(event.page)}"
+        case ev.Evict():
+            return f"{event.at or event.page} loses frame {event.frame}{', dirty' if event.dirty else ''}"
+        case ev.Region():
+            return f"{event.call} {event.name}".strip() + f", {event.rss:,} pages resident"
+        case ev.OomKill():
+            return ", ".join(f"{name(pid)} scores {score:,}" for pid, score in event.scores)
+        case ev.FileAccess():
+            return f"{event.what} {event.file}, {event.hits} of {event.pages} pages cached"
+        case ev.Readahead():
+            return f"{event.file}, {event.ahead} pages ahead"
+        case ev.Writeback(pages=pages) | ev.Reclaim(pages=pages) | ev.Drop(pages=pages):
+            return f"{pages:,} pages"
+        case ev.SwapTask():
+            return f"{'out' if event.out else 'back'}, {event.pages:,} pages"
+        case _:
             return ""
 
 
