@@ -64,7 +64,7 @@ def test_a_seed_poses_the_same_problem_in_every_process():
         "import sys\nfrom llmos.cli.main import main\n"
         "for args in (['scheduling', '--policy', 'rr,priority,stride'], ['processes'],\n"
         "             ['scheduling', '--policy', 'edf'], ['forks'], ['cores', '--affinity'], ['locks'],\n"
-        "             ['paging', '--policy', 'lru,random'], ['freespace'], ['buddy']):\n"
+        "             ['paging', '--policy', 'lru,random'], ['freespace'], ['buddy'], ['slab']):\n"
         "    sys.argv = ['llmos', 'exercise', *args, '--seed', '7', '--solve', '--json']\n"
         "    try:\n        main()\n    except SystemExit:\n        pass\n"
     )
@@ -149,6 +149,14 @@ def test_without_solve_the_answer_is_not_told(llmos):
     assert json.loads(llmos("exercise", "scheduling", "--json")[1])["solution"] is None
 
 
+@pytest.mark.parametrize("name", topics())
+def test_a_scenario_is_offered_where_there_is_one(llmos, name):
+    offered = "--toml" in llmos("exercise", name, "--help")[1]
+    assert offered == bool(topics()[name]().pose(1, {}).toml)
+    code, out, err = llmos("exercise", name, "--toml")
+    assert (code, bool(out), "no scenario" in err) == ((0, True, False) if offered else (2, False, True))
+
+
 def test_one_document_for_programs(llmos):
     _, out, _ = llmos("exercise", "scheduling", "--seed", "5", "--solve", "--json")
     document = json.loads(out)
@@ -175,6 +183,7 @@ def test_paragraphs_fit_into_80_columns(llmos, monkeypatch):
         ["cores", "--jobs", "6", "--cpus", "4", "--affinity"],
         ["cores", "--jobs", "6", "--queues", "per-core"],
         ["buddy"],
+        ["slab"],
     ],
 )
 def test_answers_fit_into_80_columns(llmos, args):

@@ -108,6 +108,8 @@ class Topic(ABC):
     """A kind of exercise; the first line of its docstring is what the list of topics says."""
 
     options: ClassVar[tuple[Option, ...]] = ()
+    has_scenario: ClassVar[bool] = True
+    """Whether its exercises are scenarios that `llmos run` accepts."""
 
     @abstractmethod
     def pose(self, seed: int, options: Mapping[str, Any]) -> Exercise:

@@ -73,6 +73,7 @@ class BuddyTopic(Topic):
         Option(name="requests", low=1, high=26, help="Number of requests [9]."),
         Option(name="do", many=True, help='Your own: "A=3,B=5,-A" takes 3 and 5 frames and gives A\'s back.'),
     )
+    has_scenario = False
 
     def pose(self, seed: int, options: Mapping[str, Any]) -> Exercise:
         order = options.get("order") or 5

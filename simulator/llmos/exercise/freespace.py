@@ -85,6 +85,7 @@ class FreeSpace(Topic):
         Option(name="requests", low=1, high=60, help="Number of requests [10]."),
         Option(name="do", many=True, help='Your own: "+10,+5,-0" takes 10 and 5 and gives back the first.'),
     )
+    has_scenario = False
 
     def pose(self, seed: int, options: Mapping[str, Any]) -> Exercise:
         heap: dict[str, Any] = {

@@ -71,6 +71,7 @@ class Paging(Topic):
         Option(name="writes", flag=True, help="Some references write."),
         Option(name="references", help='Your own references, "7 0 1 2w" [drawn by the seed].'),
     )
+    has_scenario = False
 
     def pose(self, seed: int, options: Mapping[str, Any]) -> Exercise:
         refuse_both("references", options, "length", "pages")

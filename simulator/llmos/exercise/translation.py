@@ -58,6 +58,7 @@ class Translations(Topic):
         Option(name="scheme", choices=SCHEMES, help="How addresses are translated; drawn if left out."),
         Option(name="addresses", low=1, high=MOST, help="Number of addresses [5]."),
     )
+    has_scenario = False
 
     def pose(self, seed: int, options: Mapping[str, Any]) -> Exercise:
         scheme = options.get("scheme") or one_of(stream(seed, "exercise/scheme"), SCHEMES)

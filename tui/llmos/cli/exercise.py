@@ -81,7 +81,7 @@ def _command(name: str, topic: type[Topic]) -> click.Command:
         given = {k: tuple(split_list(v)) if isinstance(v, tuple) else v for k, v in options.items()}
         exercise = topic().pose(seed, given)
         if as_toml:
-            if not exercise.toml:
+            if not topic.has_scenario:
                 raise LlmosError("this exercise is no scenario", hint="for programs there is --json")
             click.echo(exercise.toml, nl=False)
             return
@@ -94,7 +94,8 @@ def _command(name: str, topic: type[Topic]) -> click.Command:
             show(exercise, solution)
 
     options = [_option(option) for option in topic.options]
-    return click.Command(name, callback=callback, params=[*options, *_common()], help=_about(topic))
+    common = _common(has_scenario=topic.has_scenario)
+    return click.Command(name, callback=callback, params=[*options, *common], help=_about(topic))
 
 
 def _option(option: Option) -> click.Option:
@@ -109,9 +110,11 @@ def _option(option: Option) -> click.Option:
     return click.Option([name], type=kind, help=option.help, multiple=option.many)
 
 
-def _common() -> list[click.Option]:
-    def flag(*names: str, text: str) -> click.Option:
-        return click.Option(list(names), is_flag=True, help=text)
+def _common(*, has_scenario: bool) -> list[click.Option]:
+    """The options of all topics; --toml is listed where it does something, and known everywhere."""
+
+    def flag(*names: str, text: str, hidden: bool = False) -> click.Option:
+        return click.Option(list(names), is_flag=True, help=text, hidden=hidden)
 
     return [
         click.Option(
@@ -119,7 +122,7 @@ def _common() -> list[click.Option]:
             help="Number of the exercise.",
         ),
         flag("--solve", text="Print the worked answer as well."),
-        flag("--toml", "as_toml", text="Print the problem as a scenario for llmos run."),
+        flag("--toml", "as_toml", text="Print it as a scenario for llmos run.", hidden=not has_scenario),
         flag("--markdown", "as_markdown", text="Print a handout in Markdown."),
         flag("--json", "as_json", text="Print one JSON document instead."),
     ]  # fmt: skip
