@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmos.costs.model import CostModel
-from llmos.costs.ops import Matmul, VectorAdd
+from llmos.costs.ops import AllReduce, Copy, Matmul, Send, VectorAdd
 from llmos.costs.profile import (
+    Link,
     Spread,
     list_profiles,
     load_profile,
@@ -163,7 +164,7 @@ def test_a_file_that_is_none_is_told(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("schema", 2, "this llmos reads 1"),
+        ("schema", 3, "this llmos reads 1"),
         ("schema", None, "this llmos reads 1"),
         ("kind", "guessed", "kind"),
         ("name", "../../etc/passwd", "name"),
@@ -313,3 +314,32 @@ def test_quantiles_by_hand():
     assert quantile([7], 0.95) == 7
     assert quantile(range(101), 0.95) == 95
     assert Spread.of([0.1, 0.3, 0.2]) == Spread(0.2, 0.29, 3)
+
+
+def test_what_goes_over_a_link_takes_its_steps_and_its_bandwidth(make):
+    profile = make(links={"interconnect": Link(3e-6, 300e9)})
+    # os-llm-map: 8 GPUs, 3 us, 300 GB/s, 32 tokens of 4096 bf16 numbers: 43.5 us; 2 GPUs: 6.9 us.
+    size = 32 * 4096 * 2
+    assert profile.roofline(AllReduce(size, 8)) == pytest.approx(43.5e-6, rel=2e-3)
+    assert profile.roofline(AllReduce(size, 2)) == pytest.approx(6.9e-6, rel=6e-3)
+    assert profile.roofline(Send(3000)) == pytest.approx(3e-6 + 10e-9)
+
+
+def test_a_link_that_nobody_measured_is_named(make):
+    with pytest.raises(ProfileError, match=r"(?s)'to-device pinned'.*copy 5 to-device.*it has: none"):
+        make().roofline(Copy(5, "to-device"))
+
+
+def test_int8_arithmetic_has_a_peak_of_its_own(make):
+    profile = make(peak_flops={"bf16": 1e12, "int8": 2e12})
+    dense, dynamic = (Matmul(4096, 4096, 4096, "bf16", weights) for weights in ("dense", "int8-dynamic"))
+    # Both are limited by arithmetic, 137 GFLOP: the launch aside, one takes twice as long.
+    assert profile.roofline(dense) - 1e-6 == pytest.approx(2 * (profile.roofline(dynamic) - 1e-6))
+
+
+def test_an_older_schema_is_read(make, tmp_path):
+    save_profile(make([(Matmul(4, 512, 512), 3e-4)]), tmp_path / "p.json")
+    text = (tmp_path / "p.json").read_text(encoding="utf-8").replace('"schema": 2', '"schema": 1')
+    assert parse_profile(text.encode()).rows
+    with pytest.raises(ProfileError, match="schema 3; this llmos reads 1 and 2"):
+        parse_profile(text.replace('"schema": 1', '"schema": 3').encode())

@@ -224,8 +224,8 @@ class Slow(NullDevice):
     def sample(self, op):
         return 10.0 if op.dtype == "bf16" and op.dims[0] > 8 else super().sample(op)
 
-    def lacks(self, dtype):
-        return "this device has no fp16" if dtype == "fp16" else ""
+    def lacks(self, op):
+        return "this device has no fp16" if op.dtype == "fp16" else ""
 
 
 def test_what_is_too_slow_or_not_there_is_left_out_with_a_note():
@@ -235,7 +235,7 @@ def test_what_is_too_slow_or_not_there_is_left_out_with_a_note():
     kept = [(row.op.dtype, row.op.dims[0]) for row in rounds.rows()]
     assert kept == [("bf16", 1), ("bf16", 8), ("fp32", 1), ("fp32", 8), ("fp32", 64), ("fp32", 512)]
     assert rounds.notes == [
-        "fp16 left out: this device has no fp16",
+        "left out, this device has no fp16: matmul fp16",
         "left out as too slow for the budget: 2 of matmul bf16, from matmul 64x64x64 bf16 up",
     ]
 
@@ -315,5 +315,5 @@ def test_where_torch_is_not_there_the_cure_is_named(monkeypatch):
 def test_the_file_of_a_calibration_is_plain_json():
     calibrate("null", quick=True)
     document = json.loads((user_folder() / "null-device.json").read_text())
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert document["rows"][0]["op"] in ("matmul", VectorAdd.kind)

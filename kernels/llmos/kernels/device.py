@@ -37,8 +37,8 @@ class Device(Protocol):
         """Provenance: `device`, `driver`, `torch`, `threads`, then whatever else is worth telling."""
         ...
 
-    def lacks(self, dtype: str) -> str:
-        """Why operations in that dtype cannot be timed here, or "" when they can."""
+    def lacks(self, op: Op) -> str:
+        """Why that operation cannot be timed here, for whatever size it has; "" when it can."""
         ...
 
     def sample(self, op: Op) -> float:
@@ -72,7 +72,7 @@ class NullDevice:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
-    def lacks(self, dtype: str) -> str:
+    def lacks(self, op: Op) -> str:
         return ""
 
     def sample(self, op: Op) -> float:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from llmos.costs.ops import Op, show_op
+from llmos.costs.ops import Op, show_family, show_op
 from llmos.costs.profile import Row, Spread
 from llmos.errors import ProfileError
 from llmos.kernels.device import Device
@@ -42,11 +42,11 @@ class Rounds:
         """Run each operation once, and keep those that the budget allows to be timed often enough."""
         slow: set[tuple[object, ...]] = set()
         left_out: list[Op] = []
-        missing: dict[str, str] = {}
+        missing: dict[str, set[str]] = {}
         for op in ops:
-            curve = (op.kind, op.dtype, op.dims[1:])
-            if lack := self.device.lacks(op.dtype):
-                missing[op.dtype] = lack
+            curve = (op.family, op.dims[1:])
+            if lack := self.device.lacks(op):
+                missing.setdefault(lack, set()).add(show_family(op))
                 continue
             if curve not in slow:
                 self.progress(0.05, f"warming up {show_op(op)}")
@@ -58,7 +58,7 @@ class Rounds:
                 slow.add(curve)  # Larger ones are slower still.
             left_out.append(op)
         left_out += self._shed()
-        self.notes += [f"{dtype} left out: {lack}" for dtype, lack in missing.items()]
+        self.notes += [f"left out, {lack}: {', '.join(sorted(what))}" for lack, what in missing.items()]
         self.notes += _left_out(left_out)
 
     def _shed(self) -> list[Op]:
@@ -115,7 +115,7 @@ class Rounds:
     def rows(self) -> tuple[Row, ...]:
         """One row per operation: from its fastest sample to the ninetieth percentile."""
         rows = []
-        for op in sorted(self._kept, key=lambda op: (op.kind, op.dtype, op.dims[1:], op.dims[0])):
+        for op in sorted(self._kept, key=lambda op: (op.family, op.dims[1:], op.dims[0])):
             samples = [sample for each in self.passes for sample in each[op]]
             low, middle, high = map(_seven_digits, (min(samples), _time(samples), quantile(samples, 0.9)))
             rows.append(Row(op, middle, low, high, len(samples)))
@@ -126,7 +126,7 @@ class Rounds:
         peaks: dict[str, float] = {}
         for row in self.rows():
             rate = _seven_digits(row.op.flops / row.seconds)
-            peaks[row.op.dtype] = max(rate, peaks.get(row.op.dtype, 0.0))
+            peaks[row.op.arithmetic] = max(rate, peaks.get(row.op.arithmetic, 0.0))
         return peaks
 
     def noise(self) -> Spread | None:
@@ -146,12 +146,12 @@ def _seven_digits(value: float) -> float:
 
 
 def _left_out(ops: Iterable[Op]) -> list[str]:
-    """One note per kind and dtype for operations that the budget has no room for."""
-    groups: dict[tuple[str, str], list[Op]] = {}
+    """One note per family for operations that the budget has no room for."""
+    groups: dict[str, list[Op]] = {}
     for op in ops:
-        groups.setdefault((op.kind, op.dtype), []).append(op)
+        groups.setdefault(show_family(op), []).append(op)
     return [
-        f"left out as too slow for the budget: {len(slow)} of {kind} {dtype}, "
+        f"left out as too slow for the budget: {len(slow)} of {family}, "
         f"from {show_op(min(slow, key=lambda op: op.flops))} up"
-        for (kind, dtype), slow in groups.items()
+        for family, slow in groups.items()
     ]

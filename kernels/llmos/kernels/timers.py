@@ -77,13 +77,15 @@ class CpuDevice:
             "last-level cache": f"{self._cache_bytes / 2**20:g} MiB",
         }
 
-    def lacks(self, dtype: str) -> str:
-        return "" if dtype in TORCH_DTYPES else f"torch on this CPU has no {dtype}"
+    def lacks(self, op: Op) -> str:
+        return lacks(op)
 
     def sample(self, op: Op) -> float:
         kernel = KERNELS[op.kind]
         runs = self._runs.get(op, 1)
-        calls = [kernel.operands(op, lambda n, role: self._pool.take(n, op.dtype, role)) for _ in range(runs)]
+        calls = [
+            kernel.operands(op, lambda n, role: self._pool.take(n, op.arithmetic, role)) for _ in range(runs)
+        ]
         run = kernel.run
         start = time.thread_time()
         for operands in calls:
@@ -134,14 +136,14 @@ class CudaDevice:
             "memory": f"{self._about.total_memory / 2**30:.0f} GiB",
         }
 
-    def lacks(self, dtype: str) -> str:
-        if dtype == "bf16" and not torch.cuda.is_bf16_supported():
+    def lacks(self, op: Op) -> str:
+        if op.arithmetic == "bf16" and not torch.cuda.is_bf16_supported():
             return "this GPU has no bf16"
-        return "" if dtype in TORCH_DTYPES else f"torch on this GPU has no {dtype}"
+        return lacks(op)
 
     def sample(self, op: Op) -> float:
         kernel = KERNELS[op.kind]
-        operands = kernel.operands(op, lambda n, role: self._pool.take(n, op.dtype, role))
+        operands = kernel.operands(op, lambda n, role: self._pool.take(n, op.arithmetic, role))
         self._flush.zero_()  # Also hides the launch: the GPU is busy while the CPU sends the next call.
         return self._timed(kernel.run, *operands)
 
@@ -172,6 +174,13 @@ class CudaDevice:
             call(*operands)
         torch.cuda.synchronize()
         return time.perf_counter() - start
+
+
+def lacks(op: Op) -> str:
+    """Why there is no kernel for that operation, or "" when there is."""
+    if op.arithmetic not in TORCH_DTYPES:
+        return f"no kernel here computes in {op.arithmetic}"
+    return "" if op.kind in KERNELS else f"there is no kernel for {op.kind}"
 
 
 @contextmanager

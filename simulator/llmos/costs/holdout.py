@@ -32,8 +32,8 @@ def holdout(profile: Profile) -> dict[str, Spread]:
 
 
 def _curves(profile: Profile) -> list[list[Row]]:
-    rows = sorted(profile.rows, key=lambda row: (row.op.kind, row.op.dtype, row.op.dims[1:], row.op.dims[0]))
-    return [list(rows) for _, rows in groupby(rows, lambda row: (row.op.kind, row.op.dtype, row.op.dims[1:]))]
+    rows = sorted(profile.rows, key=lambda row: (row.op.family, row.op.dims[1:], row.op.dims[0]))
+    return [list(rows) for _, rows in groupby(rows, lambda row: (row.op.family, row.op.dims[1:]))]
 
 
 def _every_fourth(rows: list[Row], turn: int) -> list[Row]:
@@ -42,9 +42,8 @@ def _every_fourth(rows: list[Row], turn: int) -> list[Row]:
 
 
 def _has_sisters(rows: list[Row], curves: list[list[Row]]) -> bool:
-    """Whether another curve has the same kind and dtype."""
-    op = rows[0].op
-    return sum(other[0].op.kind == op.kind and other[0].op.dtype == op.dtype for other in curves) > 1
+    """Whether there is another curve of the same family."""
+    return sum(other[0].op.family == rows[0].op.family for other in curves) > 1
 
 
 def _errors(profile: Profile, held_out: list[Row]) -> list[float]:

@@ -66,7 +66,7 @@ class CostModel:
 
     def _predict(self, op: Op) -> Cost:
         roofline = self.profile.roofline(op)
-        family = self._families.get((op.kind, op.dtype))
+        family = self._families.get(op.family)
         if family is None:
             return self._cost(roofline, ROOFLINE)
         curve = family.get(op.dims[1:])
@@ -103,10 +103,10 @@ class _Curve:
 _Family = dict[tuple[int, ...], _Curve]
 
 
-def _families(profile: Profile) -> dict[tuple[str, str], _Family]:
-    rows: dict[tuple[str, str], dict[tuple[int, ...], list[Row]]] = {}
-    for row in sorted(profile.rows, key=lambda row: (row.op.kind, row.op.dtype, row.op.dims)):
-        family = rows.setdefault((row.op.kind, row.op.dtype), {})
+def _families(profile: Profile) -> dict[tuple[str, ...], _Family]:
+    rows: dict[tuple[str, ...], dict[tuple[int, ...], list[Row]]] = {}
+    for row in sorted(profile.rows, key=lambda row: (row.op.family, row.op.dims)):
+        family = rows.setdefault(row.op.family, {})
         family.setdefault(row.op.dims[1:], []).append(row)
     return {
         key: {rest: _curve(profile, members) for rest, members in family.items()}

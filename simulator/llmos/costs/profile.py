@@ -20,11 +20,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from llmos.costs.ops import Op, make_op, op_fields, show_op
+from llmos.costs.system import Measured
 from llmos.errors import ProfileError, did_you_mean
 from llmos.files import write_whole
 from llmos.quantile import quantile
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)  # Schema 1 knew matmul and vector_add only, and no links.
 THIS_MACHINE = "this-machine"
 LARGEST_FILE_BYTES = 64 * 2**20
 FASTER_THAN_PHYSICS = 3.0  # A row this many times faster than the profile's own roofline is a mistake.
@@ -51,6 +53,13 @@ class Spread(msgspec.Struct, frozen=True):
         return cls(round(quantile(errors, 0.5), 6), round(quantile(errors, 0.95), 6), len(errors))
 
 
+class Link(msgspec.Struct, frozen=True):
+    """What bytes go through that do not stay in the device's memory: a bus, a network, a disk."""
+
+    latency_s: Seconds
+    bytes_per_s: Rate
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One timed operation: `seconds`, within which it repeats (`low` to `high`), over `samples` runs."""
@@ -68,7 +77,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     clock: how time was taken. noise: the same grid measured twice, relative difference.
     holdout: for each way of predicting, its error on rows that were held out.
     peak_flops, bandwidth_bytes_per_s, launch_s: the roofline; what a data sheet promises is
-    multiplied by the two efficiencies. pressure_percent: how busy others kept the machine meanwhile.
+    multiplied by the two efficiencies. links: by the name that an operation gives its `link`.
+    system: what the operating system's own work takes, by the names of `costs.system.WHAT`.
+    pressure_percent: how busy others kept the machine meanwhile.
     """
 
     name: Name
@@ -81,10 +92,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     launch_s: Seconds
     compute_efficiency: Fraction = 1.0
     memory_efficiency: Fraction = 1.0
+    links: dict[str, Link] = {}
     driver: str = ""
     torch: str = ""
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     host: dict[str, str] = {}
+    system: dict[str, Measured] = {}
     pressure_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
     noise: Spread | None = None
     holdout: dict[str, Spread] = {}
@@ -101,17 +114,34 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     def roofline(self, op: Op) -> float:
         """Seconds that `op` takes at full speed: launch, then the slower of computing and moving.
 
-        Raises ProfileError when the profile has no speed for the operation's dtype.
+        What goes over a link takes its latency, step by step, and its bandwidth. Raises ProfileError
+        when the profile has no speed for the operation's dtype, or not that link.
         Source: S. Williams et al., Roofline, CACM 52(4), 2009.
         """
-        if op.dtype not in self.peak_flops:
+        if op.link != "memory":
+            return self._over_link(op)
+        memory = op.bytes / (self.bandwidth_bytes_per_s * self.memory_efficiency)
+        return self.launch_s + max(self._compute(op), memory)
+
+    def _compute(self, op: Op) -> float:
+        if not op.flops:
+            return 0.0
+        if op.arithmetic not in self.peak_flops:
             raise ProfileError(
-                f"profile {self.name} has no figures for {op.dtype}",
+                f"profile {self.name} has no figures for {op.arithmetic}",
                 hint=f"it has: {', '.join(self.peak_flops)}; use one of these, or another profile",
             )
-        compute = op.flops / (self.peak_flops[op.dtype] * self.compute_efficiency)
-        memory = op.bytes / (self.bandwidth_bytes_per_s * self.memory_efficiency)
-        return self.launch_s + max(compute, memory)
+        return op.flops / (self.peak_flops[op.arithmetic] * self.compute_efficiency)
+
+    def _over_link(self, op: Op) -> float:
+        if op.link not in self.links:
+            known = ", ".join(self.links) or "none"
+            raise ProfileError(
+                f"profile {self.name} says nothing of the link {op.link!r} that {show_op(op)} takes",
+                hint=f"it has: {known}; use another profile, or measure: llmos calibrate",
+            )
+        link = self.links[op.link]
+        return op.steps * link.latency_s + op.bytes / link.bytes_per_s
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -224,8 +254,9 @@ def parse_profile(data: bytes) -> Profile:
     if not isinstance(header, dict):
         raise ProfileError("not a profile: it is not a JSON object", hint=_CURE)
     schema, rows = header.pop("schema", None), header.pop("rows", [])
-    if schema != SCHEMA:
-        raise ProfileError(f"this profile has schema {schema!r:.20}; this llmos reads {SCHEMA}", hint=_CURE)
+    if schema not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise ProfileError(f"this profile has schema {schema!r:.20}; this llmos reads {known}", hint=_CURE)
     try:
         profile = msgspec.convert(header | {"dropped": []}, Profile)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -280,7 +311,9 @@ def _row(profile: Profile, fields: Any) -> Row:
     row = Row(op, float(seconds), float(low), float(high), samples)  # type: ignore[arg-type]
     if not row.low <= row.seconds <= row.high:
         raise ProfileError(f"{show_op(op)}: its time is outside of its own low and high")
-    if row.seconds * FASTER_THAN_PHYSICS < profile.roofline(op) - profile.launch_s:
+    if row.seconds * FASTER_THAN_PHYSICS < profile.roofline(op) - (
+        profile.launch_s if op.link == "memory" else 0
+    ):
         raise ProfileError(f"{show_op(op)}: more than {FASTER_THAN_PHYSICS:g} times faster than the roofline")
     return row
 

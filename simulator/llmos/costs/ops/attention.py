@@ -1,0 +1,96 @@
+"""Attention, over keys and values that are kept from earlier tokens.
+
+- Grouped-query attention: `kv_heads` below `heads`, each key and value serving heads/kv_heads queries.
+- Source: FLOPs of a causal prefill count the half of the scores that are used, for each new token
+  those of itself and of what came before it.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from llmos.costs.ops.base import DTYPE_BYTES, Op
+from llmos.errors import ProfileError
+
+LAYOUTS = ("contiguous", "paged")
+"""Where keys and values lie: each request's in one piece, or in blocks found by a block table."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillAttention(Op):
+    """Causal attention of `tokens` new tokens of each of `batch` requests, which then have `context`.
+
+    context: tokens of one request, the new ones included, so at least `tokens`.
+    """
+
+    tokens: int
+    context: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    batch: int = 1
+    dtype: str = "bf16"
+    kind: ClassVar[str] = "prefill_attention"
+
+    def __post_init__(self) -> None:
+        Op.__post_init__(self)
+        _check_heads(self.kind, self.heads, self.kv_heads)
+        if self.context < self.tokens:
+            raise ProfileError(f"{self.kind}: a context of {self.context} cannot hold {self.tokens} tokens")
+
+    @property
+    def flops(self) -> int:
+        pairs = self.tokens * (2 * self.context - self.tokens + 1) // 2  # of a query and a key
+        return 4 * self.batch * self.heads * self.head_dim * pairs
+
+    @property
+    def bytes(self) -> int:
+        queries, kept = 2 * self.tokens * self.heads, 2 * self.context * self.kv_heads
+        return self.batch * (queries + kept) * self.head_dim * DTYPE_BYTES[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeAttention(Op):
+    """Attention of one new token of each of `batch` requests over `context` tokens of each."""
+
+    context: int
+    batch: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    dtype: str = "bf16"
+    layout: str = "paged"
+    kind: ClassVar[str] = "decode_attention"
+    words: ClassVar[dict[str, tuple[str, ...]]] = {"dtype": tuple(DTYPE_BYTES), "layout": LAYOUTS}
+
+    def __post_init__(self) -> None:
+        Op.__post_init__(self)
+        _check_heads(self.kind, self.heads, self.kv_heads)
+
+    @property
+    def flops(self) -> int:
+        return 4 * self.batch * self.heads * self.head_dim * self.context
+
+    @property
+    def bytes(self) -> int:
+        queries, kept = 2 * self.heads, 2 * self.context * self.kv_heads
+        return self.batch * (queries + kept) * self.head_dim * DTYPE_BYTES[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class KvWrite(Op):
+    """Keys and values of `tokens` new tokens written to their places in the cache."""
+
+    tokens: int
+    kv_heads: int
+    head_dim: int
+    dtype: str = "bf16"
+    kind: ClassVar[str] = "kv_write"
+
+    @property
+    def bytes(self) -> int:
+        return 4 * self.tokens * self.kv_heads * self.head_dim * DTYPE_BYTES[self.dtype]
+
+
+def _check_heads(kind: str, heads: int, kv_heads: int) -> None:
+    if heads % kv_heads:
+        raise ProfileError(f"{kind}: {heads} heads cannot share {kv_heads} kv_heads evenly")
