@@ -28,6 +28,7 @@ from llmos.process.program import (
 )
 from llmos.scenario.spec import FileSpec
 from llmos.trace import events as ev
+from llmos.trace.records import Mode
 
 PAGE = 4096
 LINUX = CacheRules(readahead_pages=32, fault_around_pages=16)
@@ -49,6 +50,23 @@ def faults(events: list[ev.Event], task: int = 1) -> list[str]:
 
 def blocked_on(events: list[ev.Event], task: int = 1) -> list[str]:
     return [e.on for e in events if isinstance(e, ev.Block) and e.task == task]
+
+
+def test_copying_is_the_kernels_time_as_a_fault_is() -> None:
+    def reads():
+        yield ReadFile("book", 8 * PAGE)
+        yield ReadFile("book", 8 * PAGE, offset=0)
+        yield Compute(1_000)
+
+    outcome, events, _ = play(machine(memory(100), reads))
+    (task,), (core,) = outcome.state.tasks.values(), outcome.state.processors.values()
+    assert core.spent_ns[Mode.KERNEL] == 16 * Costs().copy_page_ns
+    assert task.cpu_ns == core.spent_ns[Mode.USER] == 1_000
+    assert task.first_run_ns == 1_000_000  # when the first page was there, and its copying began
+    assert [(e.t, e.pages, e.cost_ns) for e in events if isinstance(e, ev.FileAccess)][-2:] == [
+        (8 * 1_000_000 + 7 * 400, 1, 400),
+        (8 * 1_000_000 + 8 * 400, 8, 8 * 400),
+    ]
 
 
 def test_who_reads_what_another_has_read_does_not_wait_and_a_mapping_shares_it() -> None:
@@ -103,7 +121,7 @@ def test_a_read_costs_a_copy_for_each_page_and_one_call() -> None:
     reads = [e for e in events if isinstance(e, ev.FileAccess) and e.pages == 10]
     assert [e.hits for e in reads] == [0, 10]
     # One request of 1 ms for the first window; then ten copies, twice.
-    assert [e.t for e in reads] == [1_000_000 + 7_000, 1_000_000 + 14_000]
+    assert [(e.t, e.cost_ns) for e in reads] == [(1_000_000, 7_000), (1_000_000 + 7_000, 7_000)]
 
 
 def test_a_position_is_each_process_own_and_a_write_beyond_the_end_makes_the_file_longer() -> None:

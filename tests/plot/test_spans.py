@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from machines import POLICIES, cores, execute, overheads, tasks
+from memories import machine, memory, play, touch
 
+from llmos.memory.watermarks import Watermarks
 from llmos.plot.spans import level, marks, pack, shares
+from llmos.process.program import Compute, ReadFile
+from llmos.trace import events as ev
+from llmos.trace.perfetto import trace_events
 from llmos.trace.records import Mode, Span
 
 pieces = st.lists(
@@ -66,3 +71,21 @@ def test_kernel_work_is_as_much_as_the_state_counts_on_each_core(work, count, po
         assert all(a[1] < b[0] for a, b in pairwise(mine))
         users = [(s.start_ns, s.end_ns) for s in state.spans if s.cpu == p.id]
         assert all(e <= a or b <= s for s, e in mine for a, b in users)
+
+
+def test_the_kernels_work_for_memory_is_shown_once():
+    """A direct reclaim is a part of a fault, and says so: what it costs is no kernel work beside that."""
+
+    def program():
+        yield touch(*range(12))
+        yield ReadFile("book", 4 * 4096)
+        yield Compute(1_000)
+
+    outcome, events, _ = play(machine(memory(8, watermarks=Watermarks(3, 3, 4)), program))
+    assert sum(e.cost_ns for e in events if isinstance(e, ev.Reclaim)) > 0
+    (core,) = outcome.state.processors.values()
+    spent = core.spent_ns[Mode.KERNEL]
+    assert spent > 4 * 400
+    assert sum(e - s for s, e, _ in marks(events).kernel) == spent
+    slices = [e["dur"] for e in trace_events(events) if e.get("cat") == "kernel"]
+    assert sum(slices) * 1000 == pytest.approx(spent)

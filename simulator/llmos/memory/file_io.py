@@ -53,9 +53,9 @@ def run(memory: Memory, cpu: int, space: Space, touching: Touching, io: FileIo, 
         if io.write:
             dirtied += writeback.make_dirty(memory, space, page)
     touching.done = io.next >= io.end
-    if io.next > first:
-        what = "write" if io.write else "read"
-        page_cache.report(memory, space, what, io.file, first, io.next - first, hits, ahead, dirtied)
+    if io.next > first or spent:
+        memory.now, what = begun, "write" if io.write else "read"
+        page_cache.report(memory, space, what, io.file, first, io.next - first, hits, ahead, dirtied, spent)
     memory.postponed = None
     for action in postponed:
         memory.sim.at(begun + spent, memory.phase, action)

@@ -252,13 +252,13 @@ def write_mapped(memory: Memory, space: Space, page: Page) -> None:
 
 def report(
     memory: Memory, space: Space, what: str, file: File, page: int, pages: int, hits: int = 0,
-    ahead: int = 0, dirtied: int = 0,
+    ahead: int = 0, dirtied: int = 0, cost_ns: int = 0,
 ) -> None:  # fmt: skip
     """Log that a process has asked for pages of `file`."""
     memory.emit(
         ev.FileAccess(
             memory.now, memory.cpu, space.pid, what=what, file=file.name, page=page, pages=pages, hits=hits,
-            ahead=ahead, dirtied=dirtied,
+            ahead=ahead, dirtied=dirtied, cost_ns=cost_ns,
         )
     )  # fmt: skip
 

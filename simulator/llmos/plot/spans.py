@@ -58,7 +58,7 @@ def _cost(event: ev.Event) -> int:
         return event.decision_ns + event.switch_ns
     if isinstance(event, ev.Renew):
         return event.decision_ns
-    return event.cost_ns if isinstance(event, ev.Syscall | ev.Interrupt) else 0
+    return ev.kernel_ns(event)
 
 
 def pack(spans: Sequence[Span]) -> list[list[Span]]:

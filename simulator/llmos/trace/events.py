@@ -349,7 +349,8 @@ class FileAccess(Event, tag="file_access"):
 
     `what` is "read", "write", "map" (a fault), "around" (mapped beside it, unasked), "dirty" (about to be
     written through a mapping), "direct read" or "direct write" (past the page cache). `ahead` pages had been
-    read ahead and are used for the first time; `dirtied` are dirty from now on.
+    read ahead and are used for the first time; `dirtied` are dirty from now on. To copy them the kernel
+    works for `cost_ns` from now on.
     """
 
     what: str = ""
@@ -359,6 +360,7 @@ class FileAccess(Event, tag="file_access"):
     hits: int = 0
     ahead: int = 0
     dirtied: int = 0
+    cost_ns: int = 0
 
 
 class Readahead(Event, tag="readahead"):
@@ -532,6 +534,14 @@ KINDS: tuple[type[Event], ...] = (
 def kind_of(event: Event) -> str:
     """Return the event's kind as it is written in the log."""
     return str(event.__struct_config__.tag)
+
+
+def kernel_ns(event: Event) -> int:
+    """Return how long the kernel works for the sake of `event` on its processor, as soon as that is free.
+
+    What others cost is part of one of these, an interrupt's or a fault's; what a dispatch costs is its own.
+    """
+    return event.cost_ns if isinstance(event, Syscall | Interrupt | Fault | FileAccess) else 0
 
 
 def arguments(event: Event) -> dict[str, Any]:

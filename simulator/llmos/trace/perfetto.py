@@ -83,7 +83,7 @@ def kernel_work(event: ev.Event) -> list[tuple[str, int]]:
         return [("decision", event.decision_ns), ("context switch", event.switch_ns)]
     if isinstance(event, ev.Renew):
         return [("decision", event.decision_ns)]
-    return [(_title(event), getattr(event, "cost_ns", 0))]
+    return [(_title(event), ev.kernel_ns(event))]
 
 
 def _title(event: ev.Event) -> str:

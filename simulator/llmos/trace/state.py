@@ -287,18 +287,15 @@ class State:
         self._must_be_there(event, [pid for _, tasks in event.shelves for pid, _ in tasks], [event.cpu])
         self.queues[event.cpu] = event.shelves
 
-    def _syscall(self, event: ev.Syscall) -> None:
-        self._kernel_work(event, event.cost_ns)
-
     def _interrupt(self, event: ev.Interrupt) -> None:
         self.processors[event.cpu].interrupts += 1
         self._must_be_online(event, self.processors[event.cpu])
-        self._kernel_work(event, event.cost_ns)
+        self._kernel_work(event)
 
-    def _kernel_work(self, event: ev.Event, cost_ns: int) -> None:
-        processor = self.processors[event.cpu]
+    def _kernel_work(self, event: ev.Event) -> None:
+        processor, cost_ns = self.processors[event.cpu], ev.kernel_ns(event)
+        self._account(processor, event.t)
         if cost_ns:
-            self._account(processor, event.t)
             self._overhead(processor, cost_ns, Mode.KERNEL)
 
     def _release(self, event: ev.Release) -> None:
@@ -343,8 +340,11 @@ class State:
     def _about_memory(self, event: ev.Event) -> None:
         self._must_be_there(event, [event.task] * (event.task != -1))
         RULES[type(event)](self.memory, event)
-        if isinstance(event, ev.Fault):
-            self._kernel_work(event, event.cost_ns)
+        if isinstance(event, ev.Fault | ev.FileAccess):
+            self._kernel_work(event)
+            task = self.tasks[event.task]
+            if task.first_run_ns is None:  # it runs, though in the kernel
+                task.first_run_ns = event.t
 
     def _nothing(self, event: ev.Event) -> None:
         """Let an event pass that says why things happen but changes no state."""
@@ -370,7 +370,7 @@ class State:
         ev.Queue: _queue,
         **dict.fromkeys(RULES, _about_memory),
         ev.Abort: _abort,
-        ev.Syscall: _syscall,
+        ev.Syscall: _kernel_work,
         ev.Interrupt: _interrupt,
         ev.Tick: _nothing,
         ev.Signal: _signal,

@@ -157,8 +157,8 @@ class Tracks:
                 self._leave(track, event.task, event.t)
             case ev.Renew():
                 _work(track, event.t, event.decision_ns, Mode.KERNEL)
-            case ev.Syscall() | ev.Interrupt():
-                _work(track, event.t, event.cost_ns, Mode.KERNEL)
+            case _:
+                _work(track, event.t, ev.kernel_ns(event), Mode.KERNEL)
 
     def name(self, pid: int, t: int) -> str:
         """Return what a task was called at `t`."""
