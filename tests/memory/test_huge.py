@@ -30,6 +30,7 @@ from llmos.process.program import (
     Mprotect,
     Munmap,
     ReadFile,
+    Sleep,
     Wait,
 )
 from llmos.scenario.spec import Injection, MemorySpec
@@ -143,6 +144,17 @@ def test_the_scanner_promotes_where_few_pages_are_missing(max_none: int, promoti
         assert event.cost_ns == 2 * costs.copy_page_ns + 2 * costs.zero_page_ns
         stolen = [e for e in events if isinstance(e, ev.Interrupt) and e.irq == "khugepaged"]
         assert stolen[0].cost_ns == event.cost_ns + 4 * costs.walk_ns
+
+
+def test_the_scanner_promotes_while_all_tasks_sleep() -> None:
+    def program():
+        yield Mmap("box", 4 * 4096)
+        yield touch("1w", "2w", region="box")
+        yield Madvise("box", "huge")
+        yield Sleep(2 * MS)
+
+    _, events, _ = play(machine(huge_memory(16, "madvise"), program))
+    assert [event.t for event in of_kind(events, "promote")] == [MS]
 
 
 def test_the_scanner_takes_up_where_it_has_stopped() -> None:

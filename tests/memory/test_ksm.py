@@ -9,14 +9,18 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memories import check, machine, memory, of, play, touch
+from memories import TINY_TLB, check, machine, memory, of, play, touch
 
+from llmos.memory.huge import HugeRules
 from llmos.memory.ksm import MergeRules, Merging
 from llmos.memory.memory import Memory
+from llmos.memory.page_cache import CacheRules
 from llmos.memory.records import Costs
+from llmos.memory.tlb import Tlb
+from llmos.memory.translation.multilevel import MultiLevel
 from llmos.process import program as calls
-from llmos.process.program import Compute, Fork, Madvise, Mmap, Wait
-from llmos.scenario.spec import MemorySpec
+from llmos.process.program import Compute, Fork, Madvise, Mmap, Sleep, Wait
+from llmos.scenario.spec import Injection, MemorySpec
 from llmos.trace import events as ev
 
 MS = 1_000_000
@@ -128,6 +132,29 @@ def test_a_merged_page_goes_to_swap_once_and_comes_back_for_all() -> None:
     assert len(evicted) == 1
     assert outcome.state.memory.tasks[1].major_faults == 1
     assert faults(events)[-3:] == ["still in memory"] * 3
+
+
+def test_the_scanner_works_while_all_tasks_sleep() -> None:
+    outcome, events, _ = play(machine(merging(32), box(4, *fill(4, "x"), Sleep(4 * MS))))
+    assert [event.t for event in events if isinstance(event, ev.Merge)] == [MS, 2 * MS, 3 * MS, 4 * MS]
+    assert last(events).saved == 3
+    assert outcome.ok
+
+
+def test_nothing_that_is_repeated_keeps_a_run_alive_in_which_nobody_will_ever_wake_up() -> None:
+    """The two scanners, the look for old dirty pages, and an interrupt without end, beside one who pauses."""
+    bits = (16, 9, 9, 2)
+    has = memory(
+        32, merging=MergeRules(sleep_ns=MS), huge=HugeRules(order=2, scan_ns=MS),
+        table=lambda: MultiLevel(bits), tlb=lambda: Tlb(TINY_TLB, spans=MultiLevel(bits).entry_spans),
+        page_cache=CacheRules(interval_ns=MS),
+    )  # fmt: skip
+    steps = [*fill(4, "x"), calls.WriteFile("book", PAGE), calls.Pause()]
+    for_ever = Injection(name="nic", at_ns=0, every_ns=MS, count=10**9, cost_ns=1)
+    spec = machine(has, box(4, *steps), injections=[for_ever], max_events=100_000)
+    outcome, events, _ = play(spec)
+    assert outcome.reason.startswith("nothing can ever happen again")
+    assert not [event for event in events if isinstance(event, ev.Merge) and event.merged]
 
 
 steps = st.one_of(

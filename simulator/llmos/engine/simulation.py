@@ -6,6 +6,8 @@
   That is the whole tie rule: never the order of a dict or a set.
 - `run_until` ends at a time limit, at an event limit, or when no alarm is left. simpy's own events
   (processes, timeouts) may stand in the queue beside the alarms.
+- Who does much in one action says so by `work`, which counts towards the event limit, asks how much is
+  `left` before it, and whether the limit is reached.
 """
 
 from __future__ import annotations
@@ -40,6 +42,10 @@ class Alarm(Event):
 _new: Final = object.__new__
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Stop(StrEnum):
     """Why a run ended."""
 
@@ -58,6 +64,11 @@ class Simulation(simpy.Environment):
         super().__init__(initial_time=0)
         self.events = 0
         """Alarms and other events that have fired."""
+        self.asides: set[Callable[..., None]] = set()
+        """Actions that are repeated for as long as anything else is to come; alone they keep no run alive."""
+        self._worked = 0
+        self._limit = FOREVER
+        self._next_check = 0
 
     def at(self, time_ns: int, phase: int, action: Callable[..., None], *arguments: Any) -> Alarm:
         """Run `action(*arguments)` at `time_ns` (not before now), in `phase` of that instant."""
@@ -74,10 +85,29 @@ class Simulation(simpy.Environment):
         """Make sure that `alarm` does nothing when its time comes; harmless if it has fired already."""
         alarm.action = None  # the entry stays in the queue and is dropped when it reaches the top
 
-    def expects(self, but: Callable[..., None]) -> bool:
-        """Whether anything is still to come but alarms that run the action `but`."""
-        actions = (event.action if type(event) is Alarm else self.step for *_, event in self._queue)
-        return any(action is not None and action != but for action in actions)
+    def work(self, events: int) -> None:
+        """Count what an action has done by itself as so many events."""
+        self._worked += events
+
+    @property
+    def left(self) -> int:
+        """How many events the limit leaves, 0 or more; it may be the count of a check ago."""
+        return max(0, self._limit - self.events - self._worked)
+
+    def exhausted(self) -> bool:
+        """Whether the event limit is reached; then the run ends before anything else happens."""
+        if self.left:
+            return False
+        self._next_check = self.events
+        self.at(self.now, 0, _nothing)  # something must be left: the limit is why it ends
+        return True
+
+    def expects(self, but: Callable[..., None] | None = None) -> bool:
+        """Whether anything is still to come, `asides` and alarms that run the action `but` apart."""
+        apart = {None, but, *self.asides}
+        return any(
+            (event.action if type(event) is Alarm else self.step) not in apart for *_, event in self._queue
+        )
 
     def run_until(
         self,
@@ -93,7 +123,8 @@ class Simulation(simpy.Environment):
         """
         queue = self._queue
         fired = self.events
-        next_check = min(fired + every, max_events)
+        self._limit = max_events
+        self._next_check = fired + min(every, self.left)
         while queue:
             time, _, _, event = queue[0]
             alarm = event if type(event) is Alarm else None
@@ -103,13 +134,13 @@ class Simulation(simpy.Environment):
             if time >= until_ns:
                 self.events = fired
                 return Stop.TIME_LIMIT
-            if fired >= next_check:
+            if fired >= self._next_check:
                 self.events = fired
                 if pulse:
                     pulse()
-                if fired >= max_events:
+                if not self.left:
                     return Stop.EVENT_LIMIT
-                next_check = min(fired + every, max_events)
+                self._next_check = fired + min(every, self.left)
             fired += 1
             self.now = time  # type: ignore[assignment]  # nobody schedules a float
             if alarm:  # simpy's `step`, without what an alarm does not need

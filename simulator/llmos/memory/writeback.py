@@ -111,6 +111,7 @@ def watch(memory: Memory) -> None:
     cache, sim = memory.cache, memory.sim
     if cache.alarm is None and cache.dirty and memory.spaces:
         every = cache.rules.interval_ns
+        sim.asides.add(_look)
         cache.alarm = sim.at((sim.now // every + 1) * every, memory.phase, _look, memory)
 
 
@@ -125,7 +126,7 @@ def _look(memory: Memory) -> None:
     memory.cache.alarm = None
     if _next(memory):
         _start(memory)
-    if memory.sim.expects(but=_look):  # else nothing will ever happen: it is over
+    if memory.sim.expects():  # else nothing will ever happen: it is over
         watch(memory)
 
 

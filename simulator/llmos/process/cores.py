@@ -100,16 +100,19 @@ class Rules:
     serial_decisions: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Beat:
-    """An action at every multiple of `every_ns`, which pauses while nobody is busy: a run can end."""
+    """An action at every multiple of `every_ns`, which pauses while it `goes_on` no more: a run can end."""
 
     sim: Simulation
     every_ns: int
     phase: int
     action: Callable[[], None]
-    busy: Callable[[], bool]
+    goes_on: Callable[[], bool]
     alarm: Alarm | None = None
+
+    def __post_init__(self) -> None:
+        self.sim.asides.add(self._strike)
 
     def wake(self) -> None:
         """Go on at the next multiple."""
@@ -126,7 +129,7 @@ class Beat:
     def _strike(self) -> None:
         self.alarm = None
         self.action()
-        if self.busy():
+        if self.goes_on():
             self.wake()
 
 
@@ -223,9 +226,15 @@ class Cores:
     def tick(self, dispatcher: Dispatcher) -> None:
         dispatcher.tick()
 
-    def beat(self, every_ns: int, phase: int, action: Callable[[], None]) -> None:
-        """Call `action` at every multiple of `every_ns` at which the cores have something to do."""
-        self._beats.append(Beat(self.sim, every_ns, phase, action, self.busy))
+    def beat(
+        self, every_ns: int, phase: int, action: Callable[[], None], *, while_idle: bool = False
+    ) -> None:
+        """Call `action` at every multiple of `every_ns` at which the cores have something to do.
+
+        `while_idle`: also while all tasks wait, if something is to come that may end that.
+        """
+        goes_on = self._is_alive if while_idle else self.busy
+        self._beats.append(Beat(self.sim, every_ns, phase, action, goes_on))
 
     def stir(self) -> None:
         """Note that there is something to do."""
@@ -240,6 +249,9 @@ class Cores:
     def busy(self) -> bool:
         """Whether a task runs, or one is ready that can."""
         return any(dispatcher.has_work() for dispatcher in self.dispatchers)
+
+    def _is_alive(self) -> bool:
+        return self.busy() or self.sim.expects()
 
     def instead_of(self, cpu: int) -> int:
         """Return the core that does what core `cpu` should do: the first one online if that is offline."""

@@ -34,9 +34,9 @@ def attach(kernel: Kernel, memory: Memory) -> None:
     memory.interrupt = kernel.cores.interrupt
     tick = kernel.order.tick
     if memory.huge is not None:
-        kernel.cores.beat(memory.huge.rules.scan_ns, tick, memory.huge.scan)
+        kernel.cores.beat(memory.huge.rules.scan_ns, tick, memory.huge.scan, while_idle=True)
     if memory.merging is not None:
-        kernel.cores.beat(memory.merging.rules.sleep_ns, tick, memory.merging.scan)
+        kernel.cores.beat(memory.merging.rules.sleep_ns, tick, memory.merging.scan, while_idle=True)
     memory.phase = kernel.order.came
     memory.load.tasks = swapping.KernelTasks(kernel)
 
@@ -101,6 +101,8 @@ def go_on(kernel: Kernel, core: Core, process: Process, touching: Touching) -> b
         return True
     if core.quantum_left is not None and core.quantum_left <= 0:
         kernel.cores.timer(core)
+        return False
+    if kernel.sim.exhausted():
         return False
     memory, space = _memory(kernel, process)
     budget = min(memory.grain_ns, kernel.sim.peek() - kernel.sim.now)
