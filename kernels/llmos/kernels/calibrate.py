@@ -2,6 +2,7 @@
 
 - A grid of operations, from decode to prefill sizes, is timed twice in shuffled rounds; the
   difference of the two is the noise floor, and held-out rows say how well the profile predicts.
+- The last part of the budget is for the operating system's own costs.
 - The profile tells its whole provenance, and how busy other programs kept the machine meanwhile.
 - Operations too slow for the budget are left out, and the profile's notes say so.
 - Ctrl-C keeps what was measured when it is enough for a profile; else nothing is written.
@@ -10,6 +11,7 @@
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,9 +23,11 @@ from llmos.costs.ops import Matmul, Op, VectorAdd
 from llmos.costs.profile import THIS_MACHINE, Profile, check_name, save_calibration
 from llmos.errors import ProfileError
 from llmos.kernels.device import Device, open_device
+from llmos.kernels.os_costs import SystemRounds, pretended_probes, real_probes
 from llmos.kernels.rounds import Progress, Rounds
 
 QUICK_S, THOROUGH_S = 17.0, 90.0  # Budgets, loading torch included; the last round may overrun them.
+SYSTEM_PART, MOST_SYSTEM_S = 0.15, 10.0  # Of a budget, for the operating system; never more than that.
 DTYPES = ("fp32", "bf16", "fp16")
 DECODE_TO_PREFILL = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512)
 BETWEEN = (6, 12, 24, 48, 96, 192, 384)
@@ -56,15 +60,21 @@ def calibrate(
     name = name or ("null-device" if device == "null" else f"{THIS_MACHINE}-{device}")
     check_name(name)
     deadline = time.monotonic() + budget_s
+    system_s = min(SYSTEM_PART * budget_s, MOST_SYSTEM_S)
+    grid_s = budget_s - system_s
+    system = SystemRounds(_part(progress, grid_s / budget_s, 1.0))
     progress(0.0, "opening the device")
     with open_device(device) as machine:
         pressures = [cpu_pressure()]
-        rounds = Rounds(machine, deadline, budget_s, progress)
+        rounds = Rounds(machine, deadline - system_s, grid_s, _part(progress, 0.0, grid_s / budget_s))
         rounds.warm_up(grid(machine, quick=quick))
         launch_s, bandwidth = rounds.measure_limits()
-        rounds.measure()
+        if rounds.measure():
+            probes = nullcontext(pretended_probes()) if device == "null" else real_probes()
+            system.measure(probes, max(deadline, time.monotonic() + system_s / 2))
         pressures.append(cpu_pressure())
         facts = machine.facts
+    figures, missing = system.figures()
     profile = Profile(
         name=name,
         kind="measured",
@@ -80,7 +90,8 @@ def calibrate(
         bandwidth_bytes_per_s=bandwidth,
         launch_s=launch_s,
         noise=rounds.noise(),
-        notes=tuple(rounds.notes),
+        system=figures,
+        notes=(*rounds.notes, *system.notes, *missing),
         rows=rounds.rows(),
     )
     profile = msgspec.structs.replace(profile, holdout=holdout(profile))
@@ -115,6 +126,11 @@ def cpu_pressure() -> float | None:
         return float(line.split("avg10=")[1].split()[0])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def _part(progress: Progress, begin: float, end: float) -> Progress:
+    """Progress that goes from `begin` to `end` of the whole."""
+    return lambda fraction, doing: progress(begin + (end - begin) * fraction, doing)
 
 
 def _layers(*shapes: str) -> set[tuple[int, int]]:

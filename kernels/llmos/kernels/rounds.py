@@ -78,8 +78,11 @@ class Rounds:
         rates = [self.device.copy_rate() for _ in range(20)]
         return _seven_digits(quantile(launches, 0.1)), _seven_digits(quantile(rates, 0.9))
 
-    def measure(self) -> None:
-        """Time the whole grid in two passes, until the rounds or the budget are spent."""
+    def measure(self) -> bool:
+        """Time the whole grid in two passes, until the rounds or the budget are spent.
+
+        Returns whether nobody interrupted it.
+        """
         if not self._kept:
             raise ProfileError("the budget is too short to time anything", hint="give it more: --budget 60s")
         middle = (time.monotonic() + self.deadline) / 2
@@ -90,6 +93,8 @@ class Rounds:
             if not self.passes or min(map(len, self.passes[0].values())) < FEWEST_ROUNDS:
                 raise
             self.notes.append("interrupted before its end")
+            return False
+        return True
 
     def _pass(self, rounds: int, until: float) -> int:
         """Take up to that many samples of each operation, and say how many rounds it were."""

@@ -25,6 +25,7 @@ WHAT: Final = {
     "file_read_cold_per_byte": "and each byte of it",
     "direct_read": "a read past the page cache (O_DIRECT), before its first byte",
     "direct_read_per_byte": "and each byte of it",
+    "device_wait": "of such a read, the wait for the device, in which the core is free",
     "fsync": "fsync after a write of 4 KiB",
     "fdatasync": "fdatasync after a write of 4 KiB",
     "memory_copy_per_byte": "copying memory that is in no cache",

@@ -1,0 +1,266 @@
+"""Files: read from the page cache and from the device, mapped, and written for good.
+
+- The file that is read has no name, and goes with the process that opened it, however that ends. It lies
+  in the first of several folders whose pages the system can drop from its cache; a file system in
+  memory cannot do that, and then nothing cold is measured.
+- Cold means: dropped with posix_fadvise, and mincore says that no page of the file is there. What a
+  virtual machine's host has in its cache, or a disk in its own, nobody here can tell.
+- A read takes a + b * bytes: both come from a small read and a large one.
+"""
+
+import ctypes
+import mmap
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+
+from llmos.costs.profile import user_folder
+from llmos.kernels.os_costs.rounds import LackError, Sample
+
+PAGE_BYTES = mmap.PAGESIZE
+FILE_BYTES = 32 * 2**20
+SMALL_BYTES, LARGE_BYTES = 4096, 8 * 2**20
+SMALL_READS = 16
+WARM_READS = 512
+FAULTS, FAULT_STRIDE = 64, 17  # Pages apart, so that what a device reads ahead by itself is of no use.
+
+NOT_DROPPED = "the page cache keeps the file; its file system may be in memory"
+
+
+@contextmanager
+def scratch_file() -> Iterator[int]:
+    """Yield the descriptor of a nameless file, where possible of one that can be dropped from memory."""
+    with ExitStack() as stack:
+        kept: int | None = None
+        for folder in _folders():
+            try:
+                file = stack.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0))
+                file.write(random.Random(1).randbytes(2**20) * (FILE_BYTES // 2**20))
+                os.fsync(file.fileno())
+            except OSError:
+                continue
+            kept = file.fileno() if kept is None else kept
+            if _is_dropped(file.fileno()):
+                kept = file.fileno()
+                break
+        if kept is None:
+            raise LackError("no folder for a temporary file of 32 MiB")
+        yield kept
+
+
+def _folders() -> list[str]:
+    return [tempfile.gettempdir(), "/var/tmp", str(user_folder())]  # noqa: S108 - only nameless files
+
+
+def drop(file: int) -> None:
+    """Drop the file from the page cache; raises LackError when that cannot be done."""
+    if not hasattr(os, "posix_fadvise"):
+        raise LackError("this system cannot drop a file from its page cache")
+    if not _is_dropped(file):
+        raise LackError(NOT_DROPPED)
+
+
+def _is_dropped(file: int) -> bool:
+    if not hasattr(os, "posix_fadvise"):
+        return False
+    for _ in range(3):  # Pages on their way into the cache's lists stay at the first time.
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        if not resident_pages(file):
+            return True
+    return False
+
+
+def resident_pages(file: int) -> int:
+    """Return how many pages of the file are in memory, as mincore says."""
+    count = -(-os.fstat(file).st_size // PAGE_BYTES)
+    present = (ctypes.c_ubyte * count)()
+    with mmap.mmap(file, 0, prot=mmap.PROT_READ) as mapping:
+        content = np.frombuffer(mapping, np.uint8)
+        address, size = ctypes.c_void_p(content.ctypes.data), ctypes.c_size_t(content.size)
+        failed = ctypes.CDLL(None).mincore(address, size, present)
+        del content
+    if failed:
+        raise LackError("mincore does not say what is in memory")
+    return sum(flag & 1 for flag in present)
+
+
+def fixed_and_per_byte(small_s: float, large_s: float) -> tuple[float, float]:
+    """Return a and b of a + b * bytes, from the seconds of a read of each size."""
+    per_byte = (large_s - small_s) / (LARGE_BYTES - SMALL_BYTES)
+    return small_s - per_byte * SMALL_BYTES, per_byte
+
+
+# --- reading ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def warm_reads(scratch: int) -> Iterator[Sample]:
+    """Yield a sampler of reads from the page cache; in CPU time."""
+    with (
+        _opened(scratch) as file,
+        mmap.mmap(-1, LARGE_BYTES) as buffer,
+        memoryview(buffer) as large,
+        large[:SMALL_BYTES] as small,
+    ):
+
+        def sample() -> dict[str, float]:
+            _read_at(file, large, [0])  # The buffer and this part of the file are in memory now.
+            whole = _clocked(time.thread_time, lambda: _read_at(file, large, [0]))
+            pieces = _clocked(time.thread_time, lambda: _read_on(file, small, WARM_READS))
+            fixed, per_byte = fixed_and_per_byte(pieces / WARM_READS, whole)
+            return {"file_read_warm": fixed, "file_read_warm_per_byte": per_byte}
+
+        yield sample
+
+
+@contextmanager
+def cold_reads(scratch: int) -> Iterator[Sample]:
+    """Yield a sampler of reads of what was dropped from the page cache; with the wait for the device."""
+    drop(scratch)
+    with _opened(scratch) as random_file, _opened(scratch) as file:
+        os.posix_fadvise(random_file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)  # Else more is read than is asked.
+        with _reader(random_file, file) as read:
+
+            def sample() -> dict[str, float]:
+                drop(scratch)
+                fixed, per_byte, _ = read()
+                return {"file_read_cold": fixed, "file_read_cold_per_byte": per_byte}
+
+            yield sample
+
+
+@contextmanager
+def direct_reads(scratch: int) -> Iterator[Sample]:
+    """Yield a sampler of reads past the page cache."""
+    if not hasattr(os, "O_DIRECT"):
+        raise LackError("this system has no O_DIRECT")
+    drop(scratch)  # A file system in memory may take O_DIRECT, and has no device.
+    with _opened(scratch, os.O_DIRECT) as file, _reader(file, file) as read:
+
+        def sample() -> dict[str, float]:
+            fixed, per_byte, worked = read()
+            return {"direct_read": fixed, "direct_read_per_byte": per_byte, "device_wait": fixed - worked}
+
+        yield sample
+
+
+@contextmanager
+def _reader(small_file: FileIO, large_file: FileIO) -> Iterator[Callable[[], tuple[float, float, float]]]:
+    """Yield what reads small pieces by lot of one half of a file, then a large one of the other.
+
+    It returns a and b of a + b * bytes, and how much of a is work of the core's.
+    """
+    with mmap.mmap(-1, LARGE_BYTES) as buffer, memoryview(buffer) as large, large[:SMALL_BYTES] as small:
+        large[:] = bytes(LARGE_BYTES)  # The buffer's own faults are none of the file's.
+        draw = random.Random(2)
+
+        def read() -> tuple[float, float, float]:
+            at = [
+                page * SMALL_BYTES for page in draw.sample(range(FILE_BYTES // 2 // SMALL_BYTES), SMALL_READS)
+            ]
+            working = time.thread_time()
+            pieces = _clocked(time.perf_counter, lambda: _read_at(small_file, small, at))
+            worked = time.thread_time() - working
+            whole = _clocked(time.perf_counter, lambda: _read_at(large_file, large, [FILE_BYTES // 2]))
+            return *fixed_and_per_byte(pieces / SMALL_READS, whole), worked / SMALL_READS
+
+        yield read
+
+
+@contextmanager
+def _opened(scratch: int, flags: int = 0) -> Iterator[FileIO]:
+    """Open the nameless file a second time where the system lets us, with its own position and advice."""
+    try:
+        again = os.open(f"/proc/self/fd/{scratch}", os.O_RDONLY | flags)
+    except FileNotFoundError:  # Not Linux.
+        again = os.dup(scratch)
+    with FileIO(again) as file:
+        yield file
+
+
+def _clocked(clock: Callable[[], float], work: Callable[[], None]) -> float:
+    start = clock()
+    work()
+    return clock() - start
+
+
+def _read_at(file: FileIO, buffer: memoryview, offsets: Sequence[int]) -> None:
+    for offset in offsets:
+        file.seek(offset)
+        _fill(file, buffer)
+
+
+def _read_on(file: FileIO, buffer: memoryview, times: int) -> None:
+    """Read so many pieces, one after another from the begin of the file."""
+    file.seek(0)
+    for _ in range(times):
+        _fill(file, buffer)
+
+
+def _fill(file: FileIO, buffer: memoryview) -> None:
+    if file.readinto(buffer) != len(buffer):
+        raise LackError("a read has brought less than it was asked for")
+
+
+# --- mapping ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def major_faults(scratch: int) -> Iterator[Sample]:
+    """Yield a sampler of touches of mapped pages that are not in memory."""
+    drop(scratch)
+
+    def sample() -> dict[str, float]:
+        drop(scratch)
+        with mmap.mmap(scratch, 0, prot=mmap.PROT_READ) as mapping:
+            mapping.madvise(mmap.MADV_RANDOM)  # Else the kernel reads ahead, and most faults are minor.
+            pages = np.frombuffer(mapping, np.uint8)[:: FAULT_STRIDE * PAGE_BYTES][:FAULTS]
+            begun, worked = time.perf_counter(), time.thread_time()
+            pages.max()
+            worked, took = time.thread_time() - worked, time.perf_counter() - begun
+            del pages
+        return {"major_fault": worked / FAULTS, "major_fault_wait": took / FAULTS}
+
+    yield sample
+
+
+# --- writing ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def syncing(scratch: int) -> Iterator[Sample]:
+    """Yield a sampler of fsync and fdatasync; `scratch` says which file system has a device below it."""
+    drop(scratch)
+    # With a name: what a journal does for a file that nobody can find again may be less.
+    with tempfile.NamedTemporaryFile(dir=_folder_of(scratch), buffering=0) as file:
+        page = random.Random(3).randbytes(SMALL_BYTES)
+        file.write(page * 16)
+        os.fsync(file.fileno())
+
+        def written(sync: Callable[[int], None]) -> float:
+            os.pwrite(file.fileno(), page, 0)
+            return _clocked(time.perf_counter, lambda: sync(file.fileno()))
+
+        def sample() -> dict[str, float]:
+            found = {"fsync": written(os.fsync)}
+            if hasattr(os, "fdatasync"):
+                found["fdatasync"] = written(os.fdatasync)
+            return found
+
+        yield sample
+
+
+def _folder_of(scratch: int) -> str:
+    """Return the folder that lies on the same file system as the nameless file."""
+    device = os.fstat(scratch).st_dev
+    for folder in _folders():
+        if Path(folder).is_dir() and Path(folder).stat().st_dev == device:
+            return folder
+    raise LackError("the folder of the temporary file has gone")
