@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 
@@ -34,6 +34,14 @@ def _tick(info: ValidationInfo) -> int | None:
 
 def _duration(value: object, info: ValidationInfo) -> int:
     return units.duration_ns(value, _tick(info))
+
+
+def _cost(value: object, info: ValidationInfo) -> int | str:
+    return "measured" if value == "measured" else units.duration_ns(value, _tick(info))
+
+
+def _bandwidth(value: object) -> int | str:
+    return "measured" if value == "measured" else units.size_bytes(value)
 
 
 def _positive_duration(value: object, info: ValidationInfo) -> int:
@@ -96,6 +104,10 @@ _reads, _schema = _quantity(_duration, text=["5 ms", "250 us", "1.5 s"], number=
 Duration = Annotated[int, _reads, _schema]
 """A time in ns, 0 or more."""
 
+_reads, _schema = _quantity(_cost, text=["5 us", "250 ns", "measured"], number=_TICKS)
+Cost = Annotated[int | Literal["measured"], _reads, _schema]
+"""A time in ns, 0 or more, or the one that the profile says was measured."""
+
 _reads, _schema = _quantity(_positive_duration, text=["5 ms", "250 us", "1.5 s"], number=_TICKS)
 PositiveDuration = Annotated[int, _reads, _schema]
 """A time in ns, at least 1."""
@@ -119,6 +131,10 @@ Rate = Annotated[Fraction, _reads, _schema]
 _reads, _schema = _quantity(units.size_bytes, text=["64 KiB", "100 B"])
 Size = Annotated[int, _reads, _schema]
 """A size in bytes."""
+
+_reads, _schema = _quantity(_bandwidth, text=["500 MB", "measured"])
+Bandwidth = Annotated[int | Literal["measured"], _reads, _schema]
+"""A number of bytes a second, or the one that the profile says was measured."""
 
 Number = Annotated[Decimal, BeforeValidator(_number), WithJsonSchema({"type": "number"})]
 """A number, exactly as written."""

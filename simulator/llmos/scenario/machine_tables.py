@@ -6,7 +6,18 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from llmos.scenario.fields import Duration, FineDuration, Model, Name, PositiveDuration, Size, Speed, Tokens
+from llmos.scenario.fields import (
+    Bandwidth,
+    Cost,
+    Duration,
+    FineDuration,
+    Model,
+    Name,
+    PositiveDuration,
+    Size,
+    Speed,
+    Tokens,
+)
 from llmos.scenario.policies import parse_choice
 from llmos.scenario.units import UnfitError, kind
 
@@ -45,17 +56,17 @@ Choice = Annotated[
 class Costs(Model):
     """What the kernel's own work costs on a core; everything is free unless it is given."""
 
-    context_switch: Duration = Field(default=0, description="Switching to another task.")
+    context_switch: Cost = Field(default=0, description="Switching to another task.")
     migration: Duration = Field(
         default=0, description="In addition, for a task that ran on another core before."
     )
-    syscall: Duration = Field(
+    syscall: Cost = Field(
         default=0, description="Entering the kernel for a system call; charged to the caller."
     )
     decision: Duration = Field(default=0, description="Asking the scheduler who runs next.")
     timer: Duration = Field(default=0, description="A timer interrupt: the end of a quantum or of a sleep.")
     io_interrupt: Duration = Field(default=0, description="The interrupt of a device that is done.")
-    ipi: Duration = Field(default=0, description="Telling another core that there is work for it.")
+    ipi: Cost = Field(default=0, description="Telling another core that there is work for it.")
     release: Duration = Field(default=0, description="Releasing a job of a periodic task.")
     completion: Duration = Field(default=0, description="Ending a job of a periodic task.")
     context_load: Duration = Field(default=0, description="Loading the context of a task, at every dispatch.")
@@ -237,11 +248,11 @@ class Device(Model):
     """A device that tasks wait for."""
 
     name: Name = Field(description="What programs call it.")
-    service: Duration = Field(
+    service: Cost = Field(
         default=0, description="Time that a request takes, unless the request says otherwise."
     )
     servers: int = Field(default=1, ge=0, le=10**6, description="Requests served at a time; 0 = any number.")
-    bandwidth: Size = Field(
+    bandwidth: Bandwidth = Field(
         default=0,
         description="Bytes a second, for pages that it transfers beyond the service time; 0 = at once.",
     )

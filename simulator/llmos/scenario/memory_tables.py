@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from llmos.memory.watermarks import linux
-from llmos.scenario.fields import Count, Duration, Model, Name, PositiveDuration, Size
+from llmos.scenario.fields import Cost, Count, Duration, Model, Name, PositiveDuration, Size
 from llmos.scenario.huge_tables import KhugepagedTable, KsmTable
 from llmos.scenario.machine_tables import Choice
 from llmos.scenario.units import UnfitError
@@ -22,10 +22,10 @@ class MemoryCosts(Model):
     access: Duration = Field(default=1, description="A reference that hits in the first level of the TLB.")
     second_tlb: Duration = Field(default=3, description="In addition, where only the second level has it.")
     walk: Duration = Field(default=10, description="Each reference to a page table in a walk.")
-    minor_fault: Duration = Field(default=1_000, description="A fault that needs no device.")
-    major_fault: Duration = Field(default=2_000, description="A fault that does, without the device.")
-    zero_page: Duration = Field(default=200, description="Filling a page with zeros.")
-    copy_page: Duration = Field(default=400, description="Copying a page.")
+    minor_fault: Cost = Field(default=1_000, description="A fault that needs no device.")
+    major_fault: Cost = Field(default=2_000, description="A fault that does, without the device.")
+    zero_page: Cost = Field(default=200, description="Filling a page with zeros.")
+    copy_page: Cost = Field(default=400, description="Copying a page.")
     split_page: Duration = Field(default=20, description="Each base page of a huge page that is split.")
     compare_page: Duration = Field(
         default=400, description="Each page that the scanner of same-page merging looks at."
