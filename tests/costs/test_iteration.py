@@ -5,9 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmos.costs.iteration import SHAPES, IterationCost, _fit, fit_iteration, model_shape, operations
+from llmos.costs.decoder import SHAPES, Composition, model_shape, operations
+from llmos.costs.iteration import (
+    IterationCost,
+    IterationModel,
+    _fit,
+    _timed,
+    fit_iteration,
+    predict_iteration,
+)
 from llmos.costs.model import CostModel
-from llmos.costs.profile import load_profile
+from llmos.costs.ops import show_op
+from llmos.costs.profile import IterationFit, Spread, load_profile
 from llmos.errors import ProfileError
 
 
@@ -30,12 +39,14 @@ def test_shapes_have_the_parameters_and_the_kv_of_the_models_they_name(name, bil
 def test_the_weights_of_a_layer_are_those_of_its_matmuls():
     # 218.1 M a layer in Llama-3-8B, and two bytes of each are read once an iteration.
     shape = model_shape("llama-3-8b")
-    weights = sum(op.k * op.n for times, op in operations(shape, 1) if op.kind == "matmul" and times > 1)
+    weights = sum(
+        op.k * op.n for times, op in operations(shape, Composition(decode=(1,))) if op.kind == "matmul"
+    )
     assert weights / 1e6 == pytest.approx(218.1, abs=0.05)
 
 
 def test_the_vocabulary_is_not_paid_for_every_token_of_a_prefill():
-    *_, (times, head) = operations(model_shape("llama-3-8b"), 2048)
+    *_, (times, head) = _timed(model_shape("llama-3-8b"), 2048)
     assert (times, head.n) == (1, 128_256)
     assert head.m < 2048
 
@@ -54,7 +65,7 @@ def test_a_straight_machine_is_fitted_without_error(make):
     profile = make(peak_flops={"fp32": 1e6}, bandwidth_bytes_per_s=1e15, launch_s=0.0)
     tokens = (1, 2, 4, 8, 16, 32)
     law = fit_iteration(CostModel(profile), model_shape("tiny-20m"), tokens)
-    flops = sum(times * op.flops for times, op in operations(model_shape("tiny-20m"), 1))
+    flops = sum(times * op.flops for times, op in _timed(model_shape("tiny-20m"), 1))
     assert law.base_s == pytest.approx(0, abs=1e-6 * flops / 1e6)
     assert law.per_token_s == pytest.approx(flops / 1e6, rel=1e-6)
     assert law.worst == pytest.approx(0, abs=1e-6)
@@ -88,7 +99,7 @@ def test_every_shape_has_a_finite_law_whose_interval_holds_its_own_sums(profile,
     assert 0 < law.low <= 1 <= law.high
     assert law.fit.median <= law.worst
     for count in tokens:
-        total = sum(times * costs.predict(op).seconds for times, op in operations(shape, count))
+        total = sum(times * costs.predict(op).seconds for times, op in _timed(shape, count))
         total += 6 * shape.layers * costs.profile.launch_s
         assert abs(law.seconds(count, 0) / total - 1) <= law.worst + 1e-9
         assert law.low * law.seconds(count, 0) <= total <= law.high * law.seconds(count, 0)
@@ -122,9 +133,113 @@ def test_the_law_is_linear_in_tokens_and_context(tokens, context):
     assert law.seconds(tokens, context) == pytest.approx(2e-3 + tokens * 3e-6 + context * 5e-9)
 
 
+# --- compositions ---
+
+
+@st.composite
+def compositions(draw):
+    prefill = draw(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 500)), max_size=3))
+    decode = draw(st.lists(st.integers(1, 700), min_size=not prefill, max_size=9))
+    sampled = draw(st.integers(0, len(prefill) + len(decode)))
+    chunks = tuple((new, new + past) for new, past in prefill)
+    return Composition(chunks, tuple(decode), sampled, draw(st.sampled_from((8, 16, 32))))
+
+
+def test_the_operations_of_a_mixed_batch_are_those_of_a_decoder():
+    # By hand: 3 + 5 new tokens and two that decode; the longer of these has 40 tokens, three blocks.
+    batch = Composition(prefill=((3, 3), (5, 21)), decode=(17, 40), sampled=3)
+    shown = [(times, show_op(op)) for times, op in operations(model_shape("tiny-20m"), batch)]
+    assert sorted(shown) == sorted([
+        (1, "embedding 10x512x2048 fp32"),
+        (12, "rms_norm 10x512 fp32"),
+        (6, "matmul 10x512x1024 fp32"),
+        (6, "rotary 10x12x64 fp32"),
+        (6, "kv_write 10x4x64 fp32"),
+        (6, "prefill_attention 3x3x8x4x64x1 fp32"),
+        (6, "prefill_attention 5x21x8x4x64x1 fp32"),
+        (6, "decode_attention 48x2x8x4x64 fp32"),
+        (6, "matmul 10x512x512 fp32"),
+        (6, "matmul 10x512x3072 fp32"),
+        (6, "swiglu 10x1536 fp32"),
+        (6, "matmul 10x1536x512 fp32"),
+        (12, "vector_add 5120 fp32"),
+        (1, "rms_norm 3x512 fp32"),
+        (1, "matmul 3x512x2048 fp32"),
+        (1, "sampling 3x2048 fp32"),
+    ])  # fmt: skip
+
+
+@given(compositions())
+def test_products_compute_two_flops_for_each_weight_and_token(batch):
+    shape = model_shape("llama-3-8b")
+    flops = sum(times * op.flops for times, op in operations(shape, batch) if op.kind == "matmul")
+    head = shape.vocab * shape.hidden
+    inner = shape.parameters - 2 * head - (2 * shape.layers + 1) * shape.hidden
+    assert flops == 2 * (batch.tokens * inner + batch.sampled * head)
+
+
+def test_an_iteration_costs_the_sum_of_its_operations(make):
+    costs, shape = CostModel(make()), model_shape("tiny-20m")
+
+    @given(compositions())
+    def check(batch):
+        cost = predict_iteration(costs, shape, batch)
+        parts = [(times, costs.predict(op)) for times, op in operations(shape, batch)]
+        assert cost.seconds == pytest.approx(sum(times * part.seconds for times, part in parts))
+        assert cost.low == pytest.approx(sum(times * part.low for times, part in parts))
+        assert cost.high == pytest.approx(sum(times * part.high for times, part in parts))
+
+    check()
+
+
+def test_a_sum_is_as_sure_as_its_least_sure_part(make):
+    shape, batch = model_shape("tiny-20m"), Composition(decode=(9,), sampled=1)
+    exact = [(op, 1e-4) for _, op in operations(shape, batch)]
+    assert "at worst exact row (by-hand" in predict_iteration(CostModel(make(exact)), shape, batch).source
+    assert "at worst roofline (by-hand" in predict_iteration(CostModel(make(exact[1:])), shape, batch).source
+
+
+def fitted(model, dtype, scale):
+    return IterationFit(model, dtype, scale, 1e-6, Spread(0.01, 0.25, 9), Spread(0.01, 0.02, 9))
+
+
+def test_scale_and_overhead_are_those_of_the_same_model_or_else_of_its_dtype(make):
+    batch = Composition(prefill=((4, 4),), decode=(5, 6), sampled=2)
+    fits = (fitted("medium-1b", "bf16", 3.0), fitted("tiny-2m", "fp32", 2.0), fitted("tiny-20m", "fp32", 1.5))
+    plain, known = CostModel(make()), CostModel(make(iterations=fits))
+    for name, scale in (("tiny-20m", 1.5), ("tiny-2m", 2.0), ("llama-3-8b", 3.0)):
+        shape = model_shape(name)
+        count = sum(times for times, _ in operations(shape, batch))
+        bare, cost = (predict_iteration(costs, shape, batch) for costs in (plain, known))
+        assert cost.seconds == pytest.approx(scale * bare.seconds + count * 1e-6)
+        if name == "llama-3-8b":
+            assert cost.high - cost.seconds == pytest.approx(scale * (bare.high - bare.seconds))
+        else:
+            assert (cost.low, cost.high) == pytest.approx((cost.seconds / 1.25, cost.seconds * 1.25))
+
+
+def test_what_was_asked_before_changes_nothing(make):
+    costs, shape = CostModel(make()), model_shape("tiny-2m")
+    batches = [
+        Composition(prefill=((2, 2),)), Composition(decode=(2, 2)), Composition(decode=(16,), sampled=1),
+        Composition(prefill=((1, 16),), sampled=1), Composition(prefill=((2, 16), (2, 16)), decode=(1,)),
+    ]  # fmt: skip
+    model = IterationModel(costs, shape)
+    for batch in batches + batches[::-1]:
+        assert model.predict(batch) == predict_iteration(costs, shape, batch)
+
+
+def test_quantised_weights_are_those_of_the_layers_only():
+    ops = operations(model_shape("tiny-20m", "bf16", "int8"), Composition(decode=(1,), sampled=1))
+    stored = [(op.n, op.weights) for _, op in ops if op.kind == "matmul"]
+    assert stored == [(1024, "int8"), (512, "int8"), (3072, "int8"), (512, "int8"), (2048, "dense")]
+
+
 def test_unknown_names_are_told_with_those_there_are():
     with pytest.raises(ProfileError, match='did you mean "llama-3-8b"'):
         model_shape("lama-3-8b")
+    with pytest.raises(ProfileError, match="int8-dynamic"):
+        model_shape("llama-3-8b", weights="int3")
     with pytest.raises(ProfileError, match="fp32, bf16, fp16"):
         model_shape("llama-3-8b", "int3")
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+from llmos.costs.decoder import SHAPES, Composition, operations
 from llmos.costs.holdout import holdout
-from llmos.costs.iteration import SHAPES, operations
 from llmos.costs.ops import Matmul, Op, VectorAdd
 from llmos.costs.profile import THIS_MACHINE, Profile, check_name, save_calibration
 from llmos.errors import ProfileError
@@ -135,7 +135,8 @@ def _part(progress: Progress, begin: float, end: float) -> Progress:
 
 def _layers(*shapes: str) -> set[tuple[int, int]]:
     """The (k, n) of the matmuls of these models."""
-    ops = [op for shape in shapes for _, op in operations(SHAPES[shape], 1)]
+    one = Composition(decode=(1,), sampled=1)
+    ops = [op for shape in shapes for _, op in operations(SHAPES[shape], one)]
     return {(op.k, op.n) for op in ops if isinstance(op, Matmul)}
 
 

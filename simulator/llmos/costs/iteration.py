@@ -1,26 +1,45 @@
-"""The cost of one iteration of an LLM engine, summed from the costs of its operations.
+"""What one iteration of an LLM engine costs, from the costs of its operations.
 
-- One iteration sends `tokens` new tokens (of all requests together) through every layer, while the
-  attention reads the keys and values of `context` tokens.
-- The law is a + b*tokens + c*context seconds. a and b are fitted to sums of predicted operations;
-  c is the bytes of keys and values of one token over the memory bandwidth.
+- `IterationModel.predict` sums the predictions of all operations of a batch, times the `scale` that
+  whole iterations were seen to take, and `overhead_s` for each operation, where the profile has been
+  fitted to a real engine (`Profile.iterations`). Parts of the sum are kept, so that asking for one
+  more iteration is a few look-ups.
+- `fit_iteration` draws a straight line through it: a + b*tokens + c*context seconds, of `tokens` new
+  tokens and `context` tokens whose keys and values are read, of all requests together. a and b are
+  fitted to sums of predicted operations; c is the bytes of keys and values of one token over the
+  memory bandwidth.
 - A straight line through a curve with a knee is wrong in places: `fit` says by how much, and the
   interval includes it.
 - a, b and c keep nine digits, so that sums of them round alike on every machine.
 
-Source: the operations are those of a decoder with grouped-query attention and a gated MLP; the law
-follows the fitted decode law of DistServe (Zhong et al., OSDI'24).
-Differs: norms, rotary, activation and the attention's arithmetic count as one launch each, with no
-time of their own; one device, no communication.
+Source: the law follows the fitted decode law of DistServe (Zhong et al., OSDI'24).
+Differs: in the law, norms, rotary, activation and the attention's arithmetic count as one launch
+each, with no time of their own.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from llmos.costs.model import CostModel
-from llmos.costs.ops import DTYPE_BYTES, Matmul, VectorAdd
-from llmos.costs.profile import Spread
-from llmos.errors import ProfileError, did_you_mean
+from llmos.costs.decoder import (
+    SHAPES,
+    Composition,
+    ModelShape,
+    Operations,
+    decode_operations,
+    model_shape,
+    operations,
+    prefill_operations,
+    sampling_operations,
+    token_operations,
+)
+from llmos.costs.model import EXACT, INTERPOLATED, RESIDUAL, ROOFLINE, Cost, CostModel
+from llmos.costs.ops import Matmul, VectorAdd
+from llmos.costs.profile import IterationFit, Profile, Spread
+
+__all__ = [
+    "SHAPES", "Composition", "IterationCost", "IterationModel", "ModelShape", "fit_iteration", "model_shape",
+    "operations", "predict_iteration",
+]  # fmt: skip
 
 # Token counts of the fit, from one decoding request to a usual engine's largest iteration.
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
@@ -29,49 +48,118 @@ MOST_SAMPLED = 64
 # Two norms, rotary, KV write, attention and activation: launched, and taken to cost no more than that.
 SMALL_OPS_PER_LAYER = 6
 
+UNSURE = (EXACT, INTERPOLATED, RESIDUAL, ROOFLINE)
+"""The ways of predicting, from the surest to the least sure."""
+
+
+_Key = tuple[str, int, int]
+
 
 @dataclass(frozen=True, slots=True)
-class ModelShape:
-    """The sizes of a decoder: `kv_heads` below `heads` is grouped-query attention.
+class _Part:
+    """A sum over some operations: how many, their times, and the least sure way (of `UNSURE`)."""
 
-    tied: the embedding is also the output matrix. dtype: a key of `DTYPE_BYTES`, for weights and KV.
+    count: int
+    seconds: float
+    low: float
+    high: float
+    unsure: int
+
+
+class IterationModel:
+    """Predictions of whole iterations of one model, from one profile.
+
+    Where the profile was fitted to iterations of this very model, the interval comes from those that
+    were held out; where to others in the same dtype, scale and overhead are taken over.
     """
 
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    ffn: int
-    vocab: int
-    tied: bool = False
-    dtype: str = "bf16"
+    def __init__(self, costs: CostModel, shape: ModelShape) -> None:
+        self.costs = costs
+        self.shape = shape
+        fit = _fit_for(costs.profile, shape)
+        self._scale, self._overhead_s = (fit.scale, fit.overhead_s) if fit else (1.0, 0.0)
+        own = fit is not None and _shape_of(fit) == shape
+        self._holdout = fit.holdout if fit and own else None
+        self._parts: dict[_Key, _Part] = {}
+        told = f"; scaled as its {fit.model} {fit.dtype}" if fit else ""
+        self._sources = [
+            f"sum of operations, at worst {way} ({costs.profile.provenance}{told})" for way in UNSURE
+        ]
 
-    @property
-    def qkv_width(self) -> int:
-        """Outputs of the joint query, key and value projection."""
-        return (self.heads + 2 * self.kv_heads) * self.head_dim
+    def predict(self, composition: Composition) -> Cost:
+        """The cost of an iteration of that batch, which is not empty.
 
-    @property
-    def parameters(self) -> int:
-        """Weights of the whole model, norms included."""
-        attention = self.hidden * (self.qkv_width + self.heads * self.head_dim)
-        layer = attention + 3 * self.hidden * self.ffn + 2 * self.hidden
-        return self.layers * layer + (1 if self.tied else 2) * self.vocab * self.hidden + self.hidden
+        Raises ProfileError when the profile knows nothing of the shape's dtype.
+        """
+        count, unsure, seconds, low, high = 0, 0, 0.0, 0.0, 0.0
+        for key in self._keys(composition):
+            part = self._parts.get(key)
+            if part is None:
+                part = self._parts[key] = self._sum(self._operations(key))
+            count += part.count
+            seconds += part.seconds
+            low += part.low
+            high += part.high
+            unsure = max(unsure, part.unsure)
+        overhead = self._overhead_s * count
+        seconds = self._scale * seconds + overhead
+        if self._holdout:
+            error = 1 + self._holdout.p95
+            return Cost(seconds, seconds / error, seconds * error, self._sources[unsure])
+        return Cost(
+            seconds, self._scale * low + overhead, self._scale * high + overhead, self._sources[unsure]
+        )
 
-    @property
-    def kv_bytes_per_token(self) -> int:
-        """Bytes of keys and values that one token keeps, over all layers."""
-        return 2 * self.layers * self.kv_heads * self.head_dim * DTYPE_BYTES[self.dtype]
+    def _keys(self, composition: Composition) -> Iterator[_Key]:
+        """What names the parts of the sum."""
+        yield "tokens", composition.tokens, 0
+        for new, context in composition.prefill:
+            yield "prefill", new, context
+        if composition.decode:
+            yield "decode", len(composition.decode), composition.padded
+        if composition.sampled:
+            yield "sampling", composition.sampled, 0
+
+    def _operations(self, key: _Key) -> Operations:
+        match key:
+            case "tokens", tokens, _:
+                return token_operations(self.shape, tokens)
+            case "prefill", new, context:
+                return prefill_operations(self.shape, new, context)
+            case "decode", batch, padded:
+                return decode_operations(self.shape, batch, padded)
+        return sampling_operations(self.shape, key[1])
+
+    def _sum(self, ops: Operations) -> _Part:
+        parts = [(times, self.costs.predict(op)) for times, op in ops]
+        return _Part(
+            sum(times for times, _ in ops),
+            sum(times * cost.seconds for times, cost in parts),
+            sum(times * cost.low for times, cost in parts),
+            sum(times * cost.high for times, cost in parts),
+            max(_unsure(cost) for _, cost in parts),
+        )
 
 
-SHAPES = {
-    "tiny-20m": ModelShape(6, 512, 8, 4, 64, 1536, 2048, tied=True, dtype="fp32"),
-    "qwen3-0.6b": ModelShape(28, 1024, 16, 8, 128, 3072, 151_936, tied=True),
-    "llama-2-7b": ModelShape(32, 4096, 32, 32, 128, 11_008, 32_000),
-    "llama-3-8b": ModelShape(32, 4096, 32, 8, 128, 14_336, 128_256),
-    "llama-3-70b": ModelShape(80, 8192, 64, 8, 128, 28_672, 128_256),
-}
+def predict_iteration(costs: CostModel, shape: ModelShape, composition: Composition) -> Cost:
+    """The cost of one iteration; who asks for many asks one `IterationModel`."""
+    return IterationModel(costs, shape).predict(composition)
+
+
+def _unsure(cost: Cost) -> int:
+    return next(
+        (rank for rank, way in enumerate(UNSURE) if cost.source.startswith(f"{way} (")), len(UNSURE) - 1
+    )
+
+
+def _fit_for(profile: Profile, shape: ModelShape) -> IterationFit | None:
+    """What iterations of this model taught, or else those of another one in its dtype."""
+    fits = [fit for fit in profile.iterations if fit.dtype == shape.dtype]
+    return next((fit for fit in fits if _shape_of(fit) == shape), fits[0] if fits else None)
+
+
+def _shape_of(fit: IterationFit) -> ModelShape | None:
+    return model_shape(fit.model, fit.dtype, fit.weights) if fit.model in SHAPES else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,34 +184,6 @@ class IterationCost:
         return self.base_s + self.per_token_s * tokens + self.per_context_s * context
 
 
-def model_shape(name: str, dtype: str | None = None) -> ModelShape:
-    """The named shape, with its weights in `dtype` when that is given.
-
-    Raises ProfileError when there is no such shape or dtype.
-    """
-    if name not in SHAPES:
-        hint = did_you_mean(name, SHAPES) or f"there are: {', '.join(SHAPES)}"
-        raise ProfileError(f"unknown model shape {name[:80]!r}", hint=hint)
-    if dtype is None:
-        return SHAPES[name]
-    if dtype not in DTYPE_BYTES:
-        raise ProfileError(f"unknown dtype {dtype[:80]!r}", hint=f"there are: {', '.join(DTYPE_BYTES)}")
-    return replace(SHAPES[name], dtype=dtype)
-
-
-def operations(shape: ModelShape, tokens: int) -> list[tuple[int, Matmul | VectorAdd]]:
-    """The timed operations of one iteration, each with how often it is run."""
-    hidden, dtype, width = shape.hidden, shape.dtype, shape.heads * shape.head_dim
-    return [
-        (shape.layers, Matmul(tokens, hidden, shape.qkv_width, dtype)),
-        (shape.layers, Matmul(tokens, width, hidden, dtype)),
-        (shape.layers, Matmul(tokens, hidden, 2 * shape.ffn, dtype)),  # gate and up in one
-        (shape.layers, Matmul(tokens, shape.ffn, hidden, dtype)),
-        (2 * shape.layers, VectorAdd(tokens * hidden, dtype)),  # the two residual sums
-        (1, Matmul(min(tokens, MOST_SAMPLED), hidden, shape.vocab, dtype)),
-    ]
-
-
 def fit_iteration(costs: CostModel, shape: ModelShape, tokens: Sequence[int] = TOKENS) -> IterationCost:
     """The linear law nearest to the predicted sums at those token counts (at least two of them).
 
@@ -135,7 +195,7 @@ def fit_iteration(costs: CostModel, shape: ModelShape, tokens: Sequence[int] = T
     launches = shape.layers * SMALL_OPS_PER_LAYER * profile.launch_s
     sums, lows, highs = [], [], []
     for count in tokens:
-        parts = [(times, costs.predict(op)) for times, op in operations(shape, count)]
+        parts = [(times, costs.predict(op)) for times, op in _timed(shape, count)]
         sums.append(launches + sum(times * cost.seconds for times, cost in parts))
         lows.append(launches + sum(times * cost.low for times, cost in parts))
         highs.append(launches + sum(times * cost.high for times, cost in parts))
@@ -153,6 +213,12 @@ def fit_iteration(costs: CostModel, shape: ModelShape, tokens: Sequence[int] = T
         fit=Spread.of(errors),
         worst=max(errors),
     )
+
+
+def _timed(shape: ModelShape, tokens: int) -> list[tuple[int, Matmul | VectorAdd]]:
+    """The operations of so many decoding requests that the law does not take for launches."""
+    batch = Composition(decode=(1,) * tokens, sampled=min(tokens, MOST_SAMPLED))
+    return [(times, op) for times, op in operations(shape, batch) if isinstance(op, Matmul | VectorAdd)]
 
 
 def _fit(xs: Sequence[int], ys: Sequence[float]) -> tuple[float, float]:

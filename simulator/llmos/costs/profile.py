@@ -60,6 +60,23 @@ class Link(msgspec.Struct, frozen=True):
     bytes_per_s: Rate
 
 
+class IterationFit(msgspec.Struct, frozen=True):
+    """What whole iterations of a real engine taught: how far a sum of operations is from the whole.
+
+    An iteration takes `scale` times the sum, and `overhead_s` for each operation. model, dtype,
+    weights: the shape that ran. holdout: the error of predicting iterations that this was not fitted
+    to; noise: how far two measurements of the same iterations are apart.
+    """
+
+    model: str
+    dtype: str
+    scale: Annotated[float, msgspec.Meta(gt=0, le=1e3)]
+    overhead_s: Seconds
+    holdout: Spread
+    noise: Spread
+    weights: str = "dense"
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One timed operation: `seconds`, within which it repeats (`low` to `high`), over `samples` runs."""
@@ -79,6 +96,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     peak_flops, bandwidth_bytes_per_s, launch_s: the roofline; what a data sheet promises is
     multiplied by the two efficiencies. links: by the name that an operation gives its `link`.
     system: what the operating system's own work takes, by the names of `costs.system.WHAT`.
+    iterations: what a real engine's whole iterations taught of each model that ran.
     pressure_percent: how busy others kept the machine meanwhile.
     """
 
@@ -98,6 +116,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     host: dict[str, str] = {}
     system: dict[str, Measured] = {}
+    iterations: tuple[IterationFit, ...] = ()
     pressure_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
     noise: Spread | None = None
     holdout: dict[str, Spread] = {}
