@@ -295,7 +295,10 @@ def test_calibrate_and_profile_without_hardware(folder):
     ok(llmos(folder, "calibrate", "--device", "null", "--quick"))
     assert "null-device" in ok(llmos(folder, "profile", "list"))
     assert json.loads(ok(llmos(folder, "profile", "show", "null-device", "--json")))["rows"]
-    assert "data sheet" in ok(llmos(folder, "profile", "show", "h100-data-sheet"))
+    assert "context_switch   " in ok(llmos(folder, "profile", "show", "null-device"))
+    sheet = ok(llmos(folder, "profile", "show", "h100-data-sheet"))
+    assert "data sheet" in sheet
+    assert "context_switch" not in sheet
     refused(llmos(folder, "profile", "show", "h100-data-shet"), 'did you mean "h100-data-sheet"')
     drift = json.loads(ok(llmos(folder, "profile", "check", "null-device", "--device", "null", "--json")))
     assert drift["ratio"] == pytest.approx(1, rel=0.05)

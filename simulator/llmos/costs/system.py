@@ -18,17 +18,17 @@ WHAT: Final = {
     "minor_fault": "a page fault that only has to map a page",
     "zero_page": "in addition: finding a frame and filling it with zeros",
     "major_fault": "the kernel's work for a page that is not in memory, without the device",
-    "major_fault_wait": "such a fault from its begin to its end, with the device",
+    "major_fault_wait": "such a fault as a whole, with the wait for the device",
     "file_read_warm": "a read of a file that is in the page cache, before its first byte",
-    "file_read_warm_per_byte": "and each byte of it",
+    "file_read_warm_per_byte": "each byte of such a read",
     "file_read_cold": "a read of a file that is not in the page cache, before its first byte",
-    "file_read_cold_per_byte": "and each byte of it",
+    "file_read_cold_per_byte": "each byte of such a read",
     "direct_read": "a read past the page cache (O_DIRECT), before its first byte",
-    "direct_read_per_byte": "and each byte of it",
-    "device_wait": "of such a read, the wait for the device, in which the core is free",
+    "direct_read_per_byte": "each byte of such a read",
+    "device_wait": "the wait for the device in a direct read, during which the core is free",
     "fsync": "fsync after a write of 4 KiB",
     "fdatasync": "fdatasync after a write of 4 KiB",
-    "memory_copy_per_byte": "copying memory that is in no cache",
+    "memory_copy_per_byte": "copying a byte of memory that is in no cache",
 }
 """What each figure is, in words."""
 

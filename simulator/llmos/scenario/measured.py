@@ -60,8 +60,8 @@ class Measures:
         if figure not in self.profile.system:
             self.findings.add(
                 path,
-                f"profile {self.profile.name} has no figure for it ({figure}: {WHAT[figure]})",
-                hint="give the time here, or measure it: llmos calibrate --quick",
+                f"profile {self.profile.name} has no {figure} ({WHAT[figure]})",
+                hint='give the time, or measure yours, llmos calibrate --quick, and take "this-machine"',
             )
             return 1.0
         return self.profile.system[figure].seconds

@@ -7,9 +7,10 @@ from typing import Any
 import click
 import msgspec
 
-from llmos.cli.output import fields, json_option, print_json, progress, say, table
+from llmos.cli.output import amount, fields, json_option, print_json, progress, say, table
 from llmos.costs.ops import show_op
 from llmos.costs.profile import Profile, Spread, list_profiles, load_profile
+from llmos.costs.system import WHAT, Measured
 from llmos.kernels.drift import check_profile
 
 MOST_ROWS = 12
@@ -50,7 +51,7 @@ def list_command(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show_command(name: str, as_json: bool) -> None:
-    """Show a profile's provenance, its error and a few of its rows."""
+    """Show a profile's provenance, its error, a few of its rows and what the operating system costs."""
     profile = load_profile(name)
     if as_json:
         print_json(facts(profile) | {"rows": [msgspec.to_builtins(row) for row in profile.rows]})
@@ -120,6 +121,24 @@ def show(profile: Profile) -> None:
             for row in profile.rows[::step]
         ]
         table(f"Every {step}th of {len(profile.rows)} rows", ("operation", "time", "low", "high"), rows)
+    if profile.system:
+        say()
+        _show_system(profile.system)
+
+
+def _show_system(system: dict[str, Measured]) -> None:
+    """Print what the operating system's own work takes."""
+    rows = [
+        (
+            name,
+            WHAT.get(name, ""),
+            *(amount(s * 1e9, digits=4) for s in (figure.seconds, figure.low, figure.high)),
+            figure.samples,
+        )
+        for name, figure in system.items()
+    ]
+    columns = ("cost", "what it is", "time", "low", "high", "samples")
+    table("The operating system", columns, rows, left=2)
 
 
 def facts(profile: Profile) -> dict[str, Any]:
