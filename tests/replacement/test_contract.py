@@ -8,7 +8,9 @@ from replacements import NAMES, make
 from llmos import plugins
 from llmos.errors import PolicyError
 from llmos.replacement.base import ReplacementPolicy
+from llmos.replacement.clock import Clock
 from llmos.replacement.fifo import Fifo
+from llmos.replacement.lru import Lru
 from llmos.replacement.places import Places
 
 references = st.lists(st.integers(0, 9), min_size=20, max_size=80)
@@ -78,6 +80,54 @@ def test_asking_twice_is_no_harm(name: str, refs: list[int], capacity: int) -> N
         if len(places.resident) == capacity and key not in places.resident:
             assert places.policy.victim((), key) in places.resident
         places.refer(key)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=30)
+@given(refs=references, capacity=st.integers(1, 5))
+def test_many_references_at_once_do_what_they_do_one_by_one(
+    name: str, refs: list[int], capacity: int
+) -> None:
+    slow, quick = (Places(capacity, make(name, capacity, refs)) for _ in range(2))
+    missed = [not slow.refer(key).hit for key in refs]
+    half = len(refs) // 2
+    assert quick.misses(refs[:half]) == sum(missed[:half])
+    assert quick.misses(refs[half:]) == sum(missed[half:])
+    assert quick.policy.show() == slow.policy.show()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=30)
+@given(refs=references, capacity=st.integers(1, 5))
+def test_the_quick_way_to_tell_of_a_hit_does_what_accessed_does(
+    name: str, refs: list[int], capacity: int
+) -> None:
+    slow, quick = (Places(capacity, make(name, capacity, refs)) for _ in range(2))
+    on_hit = [quick.policy.on_hit(write=write) for write in (False, True)]
+    for key in refs:
+        write = key % 3 == 0
+        if key in quick.resident:
+            on_hit[write](key)
+        else:
+            quick.refer(key, write=write)
+        slow.refer(key, write=write)
+        assert list(quick.resident) == list(slow.resident)
+    assert quick.policy.show() == slow.policy.show()
+
+
+@pytest.mark.parametrize("policy", [Lru, Clock])
+def test_a_class_made_of_a_quick_one_is_told_of_hits_in_its_own_way(policy: type[ReplacementPolicy]) -> None:
+    told = []
+
+    class Mine(policy):  # type: ignore[misc, valid-type]
+        def accessed(self, key: object, *, write: bool = False) -> None:
+            told.append((key, write))
+
+    mine = Mine()
+    mine.inserted("a")
+    mine.on_hit()("a")
+    mine.on_hit(write=True)("a")
+    assert told == [("a", False), ("a", True)]
 
 
 class Liar(Fifo):

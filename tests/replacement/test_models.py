@@ -105,7 +105,7 @@ class ForgetfulHand(Clock):
     """A hand that starts from the beginning each time, and does not clear what it passes."""
 
     def victim(self, spared=(), incoming=None):
-        return next((key for key in self._ring if not self._count[key]), next(iter(self._ring)))
+        return next((key for key in self._ring if key not in self._used), next(iter(self._ring)))
 
 
 def test_a_hand_that_forgets_where_it_was_is_noticed():

@@ -1,7 +1,7 @@
 """CLOCK: a ring and a hand."""
 
 from collections import OrderedDict
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
 
 from llmos.replacement.base import NONE, Key, ReplacementPolicy, Structure
 
@@ -29,37 +29,62 @@ class Clock(ReplacementPolicy):
         if not 1 <= bits <= MOST_BITS:
             raise ValueError(f"bits: there must be 1 to {MOST_BITS}, not {bits}")
         self._most = 2**bits - 1
-        self._at_load = int(load_counts)
+        self._load_counts = load_counts
         self._ring: OrderedDict[Key, None] = OrderedDict()  # the hand points to the first
-        self._count: dict[Key, int] = {}
+        self._used: set[Key] = set()
+        self._again: dict[Key, int] = {}  # uses beyond the first, where a page has more bits than one
 
     def inserted(self, key: Key, *, write: bool = False) -> None:
         self._ring[key] = None
-        self._count[key] = self._at_load
+        if self._load_counts:
+            self._used.add(key)
 
     def accessed(self, key: Key, *, write: bool = False) -> None:
-        if self._count[key] < self._most:
-            self._count[key] += 1
+        if self._most > 1 and key in self._used:
+            self._again[key] = min(self._again.get(key, 0) + 1, self._most - 1)
+        self._used.add(key)
+
+    def on_hit(self, *, write: bool = False) -> Callable[[Key], object]:
+        if self._most == 1 and type(self).accessed is Clock.accessed:  # not that of a class made of this one
+            return self._used.add
+        return super().on_hit(write=write)
 
     def victim(self, spared: Container[Key] = NONE, incoming: Key | None = None) -> Key | None:
-        passed = 0
-        while passed < len(self._ring):  # once round, and nobody who may go at all
-            key = next(iter(self._ring))
-            if key in spared:
-                passed += 1
-            elif self._count[key] == 0:
-                return key
-            else:
-                self._count[key] -= 1
-                passed = 0
-            self._ring.move_to_end(key)
-        return None
+        while True:
+            passed = []
+            for key in self._ring:
+                if key not in self._used and key not in spared:
+                    self._pass(passed, spared)
+                    return key
+                passed.append(key)
+            if not self._pass(passed, spared):
+                return None  # once round, and nobody who may go at all
 
     def removed(self, key: Key) -> None:
-        del self._ring[key], self._count[key]
+        del self._ring[key]
+        self._used.discard(key)
+        self._again.pop(key, None)
 
     def reason(self, key: Key) -> str:
         return "not used since the hand came by"
 
     def show(self) -> Structure:
-        return {"from the hand": [(key, str(self._count[key])) for key in self._ring]}
+        return {"from the hand": [(key, str(self._count(key))) for key in self._ring]}
+
+    def _pass(self, keys: Sequence[Key], spared: Container[Key]) -> bool:
+        """Take one off each of `keys`, which the hand leaves behind; return whether any may go at all."""
+        counted = False
+        for key in keys:
+            self._ring.move_to_end(key)
+            if key in spared:
+                continue
+            counted = True
+            again = self._again.pop(key, 0)
+            if again > 1:
+                self._again[key] = again - 1
+            elif not again:
+                self._used.discard(key)
+        return counted
+
+    def _count(self, key: Key) -> int:
+        return int(key in self._used) + self._again.get(key, 0)

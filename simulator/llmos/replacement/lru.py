@@ -1,7 +1,7 @@
 """Least recently used."""
 
 from collections import OrderedDict
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from llmos.replacement._lists import first
 from llmos.replacement.base import NONE, Key, ReplacementPolicy, Structure
@@ -27,8 +27,13 @@ class Lru(ReplacementPolicy):
     def accessed(self, key: Key, *, write: bool = False) -> None:
         self._order.move_to_end(key)
 
+    def on_hit(self, *, write: bool = False) -> Callable[[Key], object]:
+        if type(self).accessed is Lru.accessed:  # not that of a class made of this one
+            return self._order.move_to_end
+        return super().on_hit(write=write)
+
     def victim(self, spared: Container[Key] = NONE, incoming: Key | None = None) -> Key | None:
-        return first(self._order, spared)
+        return next(iter(self._order), None) if spared is NONE else first(self._order, spared)
 
     def removed(self, key: Key) -> None:
         del self._order[key]

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 from llmos.errors import PolicyError
@@ -46,11 +46,7 @@ class Places:
             return HIT
         done = FREE
         if len(self.resident) >= self.capacity:
-            victim = chosen(policy, self.resident, spared, key)
-            if victim is None:
-                if not all(other in spared for other in self.resident):
-                    raise _broken(policy, "it names no victim, though not all keys are spared")
-                raise LookupError(f"all {self.capacity} places are spared; there is none for {key!r}")
+            victim = self._victim(key, spared)
             done = Reference(hit=False, victim=victim, reason=policy.reason(victim) if why else "")
             del self.resident[victim]
             policy.evicted(victim)
@@ -58,10 +54,37 @@ class Places:
         policy.inserted(key, write=write)
         return done
 
+    def misses(self, keys: Iterable[Key]) -> int:
+        """Refer to all `keys`, as `refer` does for each, and return how many were not resident."""
+        policy, resident, capacity = self.policy, self.resident, self.capacity
+        on_hit, evicted, inserted = policy.on_hit(), policy.evicted, policy.inserted
+        missed = 0
+        for key in keys:
+            if key in resident:
+                on_hit(key)
+                continue
+            missed += 1
+            if len(resident) >= capacity:
+                victim = self._victim(key, NONE)
+                del resident[victim]
+                evicted(victim)
+            resident[key] = None
+            inserted(key)
+        return missed
+
     def remove(self, key: Key) -> None:
         """Empty the place of the resident `key`."""
         del self.resident[key]
         self.policy.removed(key)
+
+    def _victim(self, key: Key, spared: Container[Key]) -> Key:
+        """Return who must go for `key`. Raises LookupError if all are spared."""
+        victim = chosen(self.policy, self.resident, spared, key)
+        if victim is not None:
+            return victim
+        if not all(other in spared for other in self.resident):
+            raise _broken(self.policy, "it names no victim, though not all keys are spared")
+        raise LookupError(f"all {self.capacity} places are spared; there is none for {key!r}")
 
 
 def chosen(
@@ -74,9 +97,13 @@ def chosen(
     victim = policy.victim(spared, incoming)
     if victim is None:
         return None
-    if getattr(victim, "__hash__", None) is None or victim not in resident:  # a list, say, is no key
+    try:
+        there = victim in resident
+    except TypeError:  # a list, say, is no key
+        there = False
+    if not there:
         raise _broken(policy, f"its victim {victim!r:.80} is not resident")
-    if victim in spared:
+    if spared is not NONE and victim in spared:
         raise _broken(policy, f"its victim {victim!r} is spared (pinned or not its own)")
     return victim
 

@@ -171,5 +171,4 @@ def _slowly(text: str, seed: int, ids: Ids, capacity: int) -> int:
     with blaming(policy):
         if policy.offline:
             policy.foresee(references)
-        places = Places(capacity, policy)
-        return sum(not places.refer(key).hit for key in references)
+        return Places(capacity, policy).misses(references)
