@@ -5,7 +5,8 @@
   memory cannot do that, and then nothing cold is measured.
 - Cold means: dropped with posix_fadvise, and mincore says that no page of the file is there. What a
   virtual machine's host has in its cache, or a disk in its own, nobody here can tell.
-- A read takes a + b * bytes: both come from a small read and a large one.
+- A read takes a + b * bytes: both come from a small read and a large one. Of several that wait for the
+  device the median counts, for other programs' turns on the core make some of them longer.
 """
 
 import ctypes
@@ -14,10 +15,12 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from io import FileIO
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -111,9 +114,9 @@ def warm_reads(scratch: int) -> Iterator[Sample]:
     ):
 
         def sample() -> dict[str, float]:
-            _read_at(file, large, [0])  # The buffer and this part of the file are in memory now.
-            whole = _clocked(time.thread_time, lambda: _read_at(file, large, [0]))
-            pieces = _clocked(time.thread_time, lambda: _read_on(file, small, WARM_READS))
+            _read_at(file, large, 0)  # The buffer and this part of the file are in memory now.
+            whole = _clocked(time.thread_time, partial(_read_at, file, large, 0))
+            pieces = _clocked(time.thread_time, partial(_read_on, file, small, WARM_READS))
             fixed, per_byte = fixed_and_per_byte(pieces / WARM_READS, whole)
             return {"file_read_warm": fixed, "file_read_warm_per_byte": per_byte}
 
@@ -166,10 +169,12 @@ def _reader(small_file: FileIO, large_file: FileIO) -> Iterator[Callable[[], tup
                 page * SMALL_BYTES for page in draw.sample(range(FILE_BYTES // 2 // SMALL_BYTES), SMALL_READS)
             ]
             working = time.thread_time()
-            pieces = _clocked(time.perf_counter, lambda: _read_at(small_file, small, at))
+            pieces = [
+                _clocked(time.perf_counter, partial(_read_at, small_file, small, place)) for place in at
+            ]
             worked = time.thread_time() - working
-            whole = _clocked(time.perf_counter, lambda: _read_at(large_file, large, [FILE_BYTES // 2]))
-            return *fixed_and_per_byte(pieces / SMALL_READS, whole), worked / SMALL_READS
+            whole = _clocked(time.perf_counter, partial(_read_at, large_file, large, FILE_BYTES // 2))
+            return *fixed_and_per_byte(median(pieces), whole), worked / SMALL_READS
 
         yield read
 
@@ -185,16 +190,15 @@ def _opened(scratch: int, flags: int = 0) -> Iterator[FileIO]:
         yield file
 
 
-def _clocked(clock: Callable[[], float], work: Callable[[], None]) -> float:
+def _clocked(clock: Callable[[], float], work: Callable[[], object]) -> float:
     start = clock()
     work()
     return clock() - start
 
 
-def _read_at(file: FileIO, buffer: memoryview, offsets: Sequence[int]) -> None:
-    for offset in offsets:
-        file.seek(offset)
-        _fill(file, buffer)
+def _read_at(file: FileIO, buffer: memoryview, offset: int) -> None:
+    file.seek(offset)
+    _fill(file, buffer)
 
 
 def _read_on(file: FileIO, buffer: memoryview, times: int) -> None:
@@ -222,11 +226,11 @@ def major_faults(scratch: int) -> Iterator[Sample]:
         with mmap.mmap(scratch, 0, prot=mmap.PROT_READ) as mapping:
             mapping.madvise(mmap.MADV_RANDOM)  # Else the kernel reads ahead, and most faults are minor.
             pages = np.frombuffer(mapping, np.uint8)[:: FAULT_STRIDE * PAGE_BYTES][:FAULTS]
-            begun, worked = time.perf_counter(), time.thread_time()
-            pages.max()
-            worked, took = time.thread_time() - worked, time.perf_counter() - begun
+            working = time.thread_time()
+            waits = [_clocked(time.perf_counter, partial(pages.item, page)) for page in range(FAULTS)]
+            worked = time.thread_time() - working
             del pages
-        return {"major_fault": worked / FAULTS, "major_fault_wait": took / FAULTS}
+        return {"major_fault": worked / FAULTS, "major_fault_wait": median(waits)}
 
     yield sample
 
@@ -246,7 +250,7 @@ def syncing(scratch: int) -> Iterator[Sample]:
 
         def written(sync: Callable[[int], None]) -> float:
             os.pwrite(file.fileno(), page, 0)
-            return _clocked(time.perf_counter, lambda: sync(file.fileno()))
+            return _clocked(time.perf_counter, partial(sync, file.fileno()))
 
         def sample() -> dict[str, float]:
             found = {"fsync": written(os.fsync)}
