@@ -229,6 +229,12 @@ def test_what_was_asked_before_changes_nothing(make):
         assert model.predict(batch) == predict_iteration(costs, shape, batch)
 
 
+def test_the_last_token_of_a_prompt_is_the_work_of_a_decode():
+    batch = Composition(prefill=((4, 9), (1, 7)), decode=(3,), sampled=2)
+    assert batch == Composition(prefill=((4, 9),), decode=(3, 7), sampled=2)
+    assert (batch.tokens, batch.context) == (6, 19)
+
+
 def test_quantised_weights_are_those_of_the_layers_only():
     ops = operations(model_shape("tiny-20m", "bf16", "int8"), Composition(decode=(1,), sampled=1))
     stored = [(op.n, op.weights) for _, op in ops if op.kind == "matmul"]

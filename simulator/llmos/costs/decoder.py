@@ -93,15 +93,24 @@ class Composition:
     """The batch of one iteration.
 
     prefill: for each request that reads its prompt, its new tokens and its context, these included.
-    decode: for each request that writes, its context, the new token included.
+    decode: for each request that writes, its context, the new token included; a prompt of which one
+    token is left counts here, for that is the same work.
     sampled: how many requests need the vocabulary, for a token that comes next: those that decode and
-    those whose prompt ends. block_tokens: how many tokens a block of the cache holds.
+    those whose prompt ends.
+    block_tokens, layout: how many tokens a block of the cache holds, and how a request's lie.
     """
 
     prefill: tuple[tuple[int, int], ...] = ()
     decode: tuple[int, ...] = ()
     sampled: int = 0
     block_tokens: int = BLOCK_TOKENS
+    layout: str = "paged"
+
+    def __post_init__(self) -> None:
+        if any(new == 1 for new, _ in self.prefill):
+            lone = tuple(context for new, context in self.prefill if new == 1)
+            object.__setattr__(self, "prefill", tuple(chunk for chunk in self.prefill if chunk[0] > 1))
+            object.__setattr__(self, "decode", self.decode + lone)
 
     @property
     def tokens(self) -> int:
@@ -146,7 +155,7 @@ def operations(shape: ModelShape, composition: Composition) -> Operations:
     for new, context in composition.prefill:
         ops += prefill_operations(shape, new, context)
     if composition.decode:
-        ops += decode_operations(shape, len(composition.decode), composition.padded)
+        ops += decode_operations(shape, len(composition.decode), composition.padded, composition.layout)
     if composition.sampled:
         ops += sampling_operations(shape, composition.sampled)
     return ops
@@ -176,10 +185,10 @@ def prefill_operations(shape: ModelShape, new: int, context: int) -> Operations:
     return [(shape.layers, PrefillAttention(new, context, heads, kv_heads, head_dim, 1, shape.dtype))]
 
 
-def decode_operations(shape: ModelShape, batch: int, padded: int) -> Operations:
+def decode_operations(shape: ModelShape, batch: int, padded: int, layout: str = "paged") -> Operations:
     """The attention of all requests that write, in one call over `padded` tokens of each."""
     heads, kv_heads, head_dim = shape.heads, shape.kv_heads, shape.head_dim
-    return [(shape.layers, DecodeAttention(padded, batch, heads, kv_heads, head_dim, shape.dtype))]
+    return [(shape.layers, DecodeAttention(padded, batch, heads, kv_heads, head_dim, shape.dtype, layout))]
 
 
 def sampling_operations(shape: ModelShape, rows: int) -> Operations:

@@ -116,7 +116,7 @@ class IterationModel:
         for new, context in composition.prefill:
             yield "prefill", new, context
         if composition.decode:
-            yield "decode", len(composition.decode), composition.padded
+            yield composition.layout, len(composition.decode), composition.padded
         if composition.sampled:
             yield "sampling", composition.sampled, 0
 
@@ -126,9 +126,10 @@ class IterationModel:
                 return token_operations(self.shape, tokens)
             case "prefill", new, context:
                 return prefill_operations(self.shape, new, context)
-            case "decode", batch, padded:
-                return decode_operations(self.shape, batch, padded)
-        return sampling_operations(self.shape, key[1])
+            case "sampling", rows, _:
+                return sampling_operations(self.shape, rows)
+        layout, batch, padded = key
+        return decode_operations(self.shape, batch, padded, layout)
 
     def _sum(self, ops: Operations) -> _Part:
         parts = [(times, self.costs.predict(op)) for times, op in ops]
