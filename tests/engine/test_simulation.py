@@ -75,6 +75,21 @@ def test_limits():
     assert pulses == [30, 40, 50]
 
 
+def test_what_an_action_does_by_itself_counts_towards_the_limit():
+    sim, seen = Simulation(), []
+
+    def again():
+        seen.append(sim.now)
+        sim.work(4)
+        if not sim.exhausted():
+            sim.at(sim.now + 1, 0, again)
+
+    again()
+    assert sim.run_until(max_events=14, every=1) is Stop.EVENT_LIMIT  # 4, and 5 for each alarm
+    assert seen == [0, 1, 2]
+    assert (sim.events, sim.left) == (2, 0)
+
+
 def test_an_alarm_cannot_be_set_in_the_past():
     sim = Simulation()
     sim.at(5, 0, lambda: sim.at(4, 0, lambda: None))

@@ -218,6 +218,40 @@ def test_endless_programs_end(loop, tmp_path):
     assert not ended
 
 
+MEMORY = (
+    HEAD
+    + """\
+max_events = 2000
+memory = { size = "1 MiB", costs = { access = "0 ns", copy_page = "0 ns" } }
+file = [{ name = "huge", size = "1000 TiB", device = "disk" }]
+device = [{ name = "disk", service = "1 ns" }]
+"""
+)
+
+
+@pytest.mark.parametrize("costs", [0, 1])
+@pytest.mark.parametrize(
+    "step",
+    [
+        '{ touch = "heap", pattern = "sequential", pages = 10, times = 1_000_000_000 }',
+        '{ touch = "heap", pattern = "random", pages = 10, count = 1_000_000_000_000 }',
+        '{ touch = "heap", pattern = "matmul", n = 100_000, element = "1 B" }',
+        '{ read_file = "huge" }',
+        '{ write_file = "huge" }',
+        '{ read_file = "huge", size = "1 MiB", random = 1_000_000_000 }',
+    ],
+)
+def test_endless_touches_end(step, costs, tmp_path):
+    """So many references that no alarm comes in between count as events: ten of them as one."""
+    text = MEMORY.replace("0 ns", f"{costs} ns") + f"[[task]]\nprogram = [{step}]"
+    ended = outcome(text, tmp_path)
+    assert "event limit of 2,000 reached" in ended.reason
+    assert ended.simpy_events <= 2000 + 1
+    memory = ended.state.memory
+    done = sum(task.accesses for task in memory.tasks.values()) + memory.cache.hits + memory.cache.misses
+    assert 0 < done <= 10 * 2000 + 4096
+
+
 def test_a_workload_without_measure_ends():
     text = (
         HEAD

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from llmos.memory import oom, page_cache, reclaim, writeback
 from llmos.memory.files import place
 from llmos.memory.reclaim import NoFrameError
-from llmos.memory.records import Death, Wait
+from llmos.memory.records import REFERENCES_PER_EVENT, Death, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,8 @@ def run(memory: Memory, cpu: int, space: Space, touching: Touching, io: FileIo, 
     memory.postponed = postponed
     spent = hits = ahead = dirtied = 0
     io.cut_off(memory.page_bytes)
-    while io.next < io.end and not postponed and (spent < budget_ns or io.next == first):
+    last = min(io.end, first + 1 + memory.sim.left * REFERENCES_PER_EVENT)  # the event limit
+    while io.next < last and not postponed and (spent < budget_ns or io.next == first):
         memory.now, memory.reclaimed_ns = begun + spent, 0
         found = _page(memory, space, io)
         spent += memory.reclaimed_ns + memory.take_owed()
@@ -56,6 +57,7 @@ def run(memory: Memory, cpu: int, space: Space, touching: Touching, io: FileIo, 
     if io.next > first or spent:
         memory.now, what = begun, "write" if io.write else "read"
         page_cache.report(memory, space, what, io.file, first, io.next - first, hits, ahead, dirtied, spent)
+    memory.sim.work((io.next - first) // REFERENCES_PER_EVENT)
     memory.postponed = None
     for action in postponed:
         memory.sim.at(begun + spent, memory.phase, action)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from llmos.memory.space import Regions
     from llmos.memory.translation.base import PageTable
     from llmos.replacement.base import Key
+
+REFERENCES_PER_EVENT: Final = 10
+"""So many references, or pages of a file, count as one event towards the event limit: they take as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

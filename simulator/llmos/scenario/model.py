@@ -82,7 +82,8 @@ class ScenarioModel(Model):
         default=10_000_000,
         ge=1,
         le=10**9,
-        description="The run ends after so many internal events, whatever happens.",
+        description="The run ends after so many internal events, whatever happens; ten references to memory "
+        "count as one.",
     )
     profile: str | None = Field(
         default=None,
