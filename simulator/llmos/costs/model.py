@@ -12,6 +12,7 @@
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cached_property
 
 from llmos.costs.ops import Op
 from llmos.costs.profile import Profile, Row
@@ -43,16 +44,19 @@ class Cost:
 
 
 class CostModel:
-    """Predictions from one profile; nothing is changed in it."""
+    """Predictions from one profile; nothing is changed in it, and no more is computed than is asked for."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
-        self._families = _families(profile)
         self._answers: dict[Op, Cost] = {}
-        error = self._error(EXACT)
-        for row in profile.rows:
-            low, high = min(row.low, row.seconds / (1 + error)), max(row.high, row.seconds * (1 + error))
-            self._answers[row.op] = Cost(row.seconds, low, high, self._source(EXACT))
+
+    @cached_property
+    def _rows(self) -> dict[Op, Row]:
+        return {row.op: row for row in self.profile.rows}
+
+    @cached_property
+    def _families(self) -> "dict[tuple[str, ...], _Family]":
+        return _families(self.profile)
 
     def predict(self, op: Op) -> Cost:
         """The cost of running `op` once, its inputs not in any cache.
@@ -65,6 +69,10 @@ class CostModel:
         return answer
 
     def _predict(self, op: Op) -> Cost:
+        if row := self._rows.get(op):
+            error = self._error(EXACT)
+            low, high = min(row.low, row.seconds / (1 + error)), max(row.high, row.seconds * (1 + error))
+            return Cost(row.seconds, low, high, self._source(EXACT))
         roofline = self.profile.roofline(op)
         family = self._families.get(op.family)
         if family is None:

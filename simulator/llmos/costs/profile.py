@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -261,6 +262,7 @@ def read_profile(path: Path) -> Profile:
         raise
 
 
+@lru_cache(maxsize=8)  # A sweep builds its scenario for every run; what the bytes mean stays the same.
 def parse_profile(data: bytes) -> Profile:
     """The profile in that JSON text.
 

@@ -113,11 +113,9 @@ def processes(jobs: int | None = None) -> ProcessPoolExecutor:
     """An executor with so many processes; left out: one for each core that this process may use."""
     # A fresh process: one that is forked from a program with threads may wait for their locks for ever.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    return ProcessPoolExecutor(
-        jobs or cores(),
-        mp_context=multiprocessing.get_context(method),
-        initializer=_begin,
-    )
+    context = multiprocessing.get_context(method)
+    context.set_forkserver_preload([__name__])  # imported once, and not by each worker
+    return ProcessPoolExecutor(jobs or cores(), mp_context=context, initializer=_begin)
 
 
 def _begin() -> None:
