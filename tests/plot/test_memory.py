@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from plot.figures import overlaps, panel, words
 from llmos.errors import LlmosError
 from llmos.memory.space import layout
 from llmos.plot import Results, eat, faults, memory, residents, save, working_set
-from llmos.plot.residency import Clock, stays
+from llmos.plot.residency import Clock, sizes, stays
 from llmos.plot.working_set import averages, gaps, over_time
 from llmos.scenario.build import build
 from llmos.scenario.load import load_text
@@ -76,6 +77,79 @@ def test_the_book_s_table_under_lru():
     assert len(bars.get_paths()) == 12
     marks = {c.get_label(): len(c.get_offsets()) for c in ax.collections if c is not bars}
     assert marks == {"hits": 8, "faults": 12}
+
+
+FILES = """\
+question = "?"
+device = [{ name = "disk", service = "1 ms" }]
+file = [{ name = "book", size = "256 KiB", device = "disk" }]
+[programs.child]
+steps = [{ touch = "heap", pages = ["1w", "11w"] }, { sleep = "1 ms" }]
+"""
+WAYS = {
+    "around": """\
+[memory]
+size = "1 MiB"
+page_cache = { fault_around = 16 }
+[[task]]
+program = [
+    { read_file = "book" }, { mmap = "b", file = "book" }, { touch = "b", pages = [3, 40, 4, 20] },
+    { touch = "heap", pages = [0, "1w"] }, { truncate = "book", size = "20 KiB" }, { sleep = "1 ms" },
+    { touch = "b", pages = [2] }, { munmap = "b" }, { sleep = "1 ms" },
+]
+""",
+    "few frames": """\
+[memory]
+frames = 20
+swap = "1 MiB"
+swap_device = "disk"
+page_cache = { fault_around = 16 }
+[[task]]
+program = [
+    { mmap = "b", file = "book" }, { touch = "b", pattern = "zipf", pages = 60, count = 300, write = 0.3 },
+    { touch = "heap", pattern = "zipf", pages = 60, count = 300, write = 0.3 },
+]
+""",
+    "heap": """\
+[memory]
+size = "1 MiB"
+[[task]]
+program = [
+    { touch = "heap", pattern = "sequential", pages = 30 }, { brk = "40 KiB" }, { sleep = "1 ms" },
+    { fork = "child" }, { sleep = "2 ms" }, { touch = "heap", pages = ["2w"] }, { sleep = "1 ms" },
+]
+""",
+    "huge": """\
+[memory]
+size = "16 MiB"
+huge_pages = "always"
+khugepaged = { scan = "1 ms" }
+[[task]]
+program = [
+    { touch = "heap", pattern = "sequential", pages = 100 }, { sleep = "3 ms" },
+    { mmap = "m", size = "4 MiB" }, { touch = "m", pages = ["1000w"] }, { sleep = "1 ms" },
+    { munmap = "m" }, { sleep = "1 ms" }, { touch = "heap", pages = [1] },
+]
+""",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_map_has_as_many_pages_as_each_resident_set(way):
+    """The events tell the resident sets as numbers, and page by page: the two must agree."""
+    events = []
+    spec = replace(build(load_text(FILES + WAYS[way])), shows_references=False)
+    state = run(spec, [lambda batch, _data: events.extend(batch)]).state
+    here = stays(events, Clock([], state.now))
+    told = sizes(events)
+    times = sorted({e.t for e in events} | {state.now})
+    most = 0
+    for t, after in pairwise(times):
+        for pid, series in told.items():
+            pages = [count for at, count in series if at <= t][-1]
+            assert sum(s.pid == pid and s.start <= t and s.end >= after for s in here) == pages, (t, pid)
+            most = max(most, pages)
+    assert most > 10
 
 
 def test_a_map_of_many_stays_is_folded_and_says_so(monkeypatch):

@@ -23,7 +23,7 @@ from llmos.memory.records import Death, Transfer, Wait
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from llmos.memory.memory import Memory
     from llmos.memory.pager import Page
@@ -189,7 +189,7 @@ def _of_file(memory: Memory, space: Space, region: Region, vpn: int, write: bool
         return _copy(memory, space, region, vpn, page)
     arrived()
     around = page_cache.fault_around(memory, space, region, vpn)
-    return _minor(memory, space, vpn, page, "in the page cache", used=True, pages=1 + around)
+    return _minor(memory, space, vpn, page, "in the page cache", used=True, around=around)
 
 
 # --- how faults end -----------------------------------------------------------------------------------
@@ -197,14 +197,17 @@ def _of_file(memory: Memory, space: Space, region: Region, vpn: int, write: bool
 
 def _minor(
     memory: Memory, space: Space, vpn: int, page: Page, reason: str, extra_ns: int = 0, *, used: bool = False,
-    pages: int = 1,
+    pages: int = 1, around: Sequence[int] = (),
 ) -> Answer:  # fmt: skip
     """End a fault that needed no device; `used`: the page was there before, which is a hit for its policy."""
     if used:
         memory.pager.use(page)
     took = memory.costs.minor_fault_ns + extra_ns + memory.reclaimed_ns + memory.take_owed()
     transfers = reclaim.pending_writes(memory)
-    _bring(memory, space, vpn, page, "minor", reason, took, mapped=pages, waits=bool(transfers))
+    _bring(
+        memory, space, vpn, page, "minor", reason, took, mapped=pages + len(around), around=around,
+        waits=bool(transfers),
+    )  # fmt: skip
     return took, Wait("waits for a victim to be written", transfers, lambda: None) if transfers else None
 
 
@@ -247,7 +250,7 @@ def _joins(memory: Memory, space: Space, vpn: int, page: Page, arrived: Callable
 
 def _bring(
     memory: Memory, space: Space, vpn: int, page: Page, what: str, reason: str, took: int, *,
-    mapped: int = 0, waits: bool = False, swapped_in: int = 0,
+    mapped: int = 0, around: Sequence[int] = (), waits: bool = False, swapped_in: int = 0,
 ) -> None:  # fmt: skip
     """Log the fault, and keep its page until it is used; a page that is not `mapped` yet counts as here."""
     space.fresh = page
@@ -258,6 +261,7 @@ def _bring(
             memory.now, memory.cpu, space.pid, reason, what=what, page=vpn, at=space.at(vpn),
             frame=page.frame, pages=mapped or 1, cost_ns=took,
             rss=space.rss + (0 if mapped else 1 << page.order), waits=waits, swapped_in=swapped_in,
+            around=list(around),
         )
     )  # fmt: skip
 

@@ -217,14 +217,14 @@ def launch(memory: Memory, transfer: Transfer) -> None:
 # --- mappings -------------------------------------------------------------------------------------------
 
 
-def fault_around(memory: Memory, space: Space, region: Region, vpn: int) -> int:
-    """Map what is there near `vpn`, too, to read it; return how many pages.
+def fault_around(memory: Memory, space: Space, region: Region, vpn: int) -> list[int]:
+    """Map what is there near `vpn`, too, to read it; return their page numbers.
 
     A marked page is left out, so that the process comes to it. What is mapped counts as used.
     """
     file, block = region.file, memory.cache.rules.fault_around_pages
     if file is None or block <= 1:
-        return 0
+        return []
     mapped: list[int] = []
     used, first = 0, vpn - vpn % block
     for near in range(max(first, region.start), min(first + block, region.end)):
@@ -235,12 +235,12 @@ def fault_around(memory: Memory, space: Space, region: Region, vpn: int) -> int:
         pte = space.table.lookup(near)
         if pte is None or not pte.present:
             memory.map(space, near, page, writable=False)
-            mapped.append(key[1])
+            mapped.append(near)
             used += key in memory.cache.ahead
             memory.cache.ahead.discard(key)
     if mapped:
-        report(memory, space, "around", file, mapped[0], len(mapped), ahead=used)
-    return len(mapped)
+        report(memory, space, "around", file, region.index(mapped[0]), len(mapped), ahead=used)
+    return mapped
 
 
 def write_mapped(memory: Memory, space: Space, page: Page) -> None:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from llmos.trace import events as ev
 from llmos.trace.memory import RULES, MemoryState
 
+FAR = 1 << 24
+"""So many pages from its start the heap has for itself."""
+
 Size = tuple[int, int]
 """A time in ns, and how many pages a task has from then on."""
 
@@ -90,7 +93,9 @@ class _Following:
         elif isinstance(event, ev.Arrive):
             self.parents[event.task] = event.parent
         elif isinstance(event, ev.Fault) and event.what in {"minor", "major"}:
-            self._come(event.task, range(event.page, event.page + 1))
+            self._come(event.task, [event.page, *event.around])
+        elif isinstance(event, ev.Huge) and event.what in {"fault", "promote"}:
+            self._come(event.task, range(event.page, event.page + event.pages))
         elif isinstance(event, ev.Evict):
             for pid, page in event.holders:
                 self._go(pid, range(page, page + event.pages))
@@ -100,15 +105,16 @@ class _Following:
             self._region(event)
 
     def _region(self, event: ev.Region) -> None:
-        if event.call == "munmap":
+        if event.call in {"munmap", "truncate"}:
             self._go(event.task, range(event.page, event.page + event.pages))
+        elif event.call == "brk":
+            self._go(event.task, range(event.page + event.pages, event.page + FAR))
         elif event.call in {"exit", "exec"}:
             self._go(event.task)
         elif event.call == "fork":
-            for page in self.since.get(self.parents.get(event.task, -1), {}):
-                self._come(event.task, range(page, page + 1))
+            self._come(event.task, self.since.get(self.parents.get(event.task, -1), {}))
 
-    def _come(self, pid: int, pages: range) -> None:
+    def _come(self, pid: int, pages: Iterable[int]) -> None:
         there = self.since.setdefault(pid, {})
         for page in pages:
             there.setdefault(page, self.now)

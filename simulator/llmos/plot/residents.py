@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from llmos.plot.faults import why_nothing
 from llmos.plot.looks import COLOURS, INK, RULE, WHITE, look, mix, rgb
 from llmos.plot.page import BODY_WIDTH, HEAD, head, nothing, page, round_numbers, style
-from llmos.plot.residency import Clock, Stay, stays
+from llmos.plot.residency import FAR, Clock, Stay, stays
 from llmos.plot.texts import POINTS, SMALL, line, shorten
 from llmos.plot.words import Unit, caption_of, counted, duration, time_unit
 from llmos.trace.events import Event, Reference, Region
@@ -42,8 +42,8 @@ MOST_STAYS = 8000
 MOST_DOTS = 2500
 FOLDED = (900, 240)
 """Columns and rows of a folded panel, at most."""
-HEAP, FAR = 0x500, 1 << 24
-"""Where every heap begins, and how many pages from there on are its own, if they are in no other region."""
+HEAP = 0x500
+"""Where every heap begins."""
 THICK = 0.76
 """Of a row, the bar."""
 APART = 0.06

@@ -295,13 +295,14 @@ class Reference(Event, tag="reference"):
     victim: str = ""
 
 
-class Fault(Event, tag="fault"):
+class Fault(Event, tag="fault", gc=True):
     """A reference to page number `page` trapped into the kernel, which works for `cost_ns` from now on.
 
     `at` says the same for people: "heap[7]". `what` is "minor" (done at once), "major" (waits for a device),
-    "short" (waits for a frame), or the signal that the task dies of: "segv", "bus". `pages` were mapped,
-    into frames from `frame` on; then it has `rss` pages. A minor one `waits` too if a victim must be written.
-    `swapped_in` pages come from swap.
+    "short" (waits for a frame), or the signal that the task dies of: "segv", "bus". `pages` were mapped: this
+    one, into `frame`, with the others of its huge page, or with the page numbers `around` it that were in the
+    page cache; then it has `rss` pages. A minor one `waits` too if a victim must be written. `swapped_in` pages
+    come from swap.
     """
 
     what: str = ""
@@ -313,6 +314,7 @@ class Fault(Event, tag="fault"):
     rss: int = 0
     waits: bool = False
     swapped_in: int = 0
+    around: list[int] = field(default_factory=list)
 
 
 class Evict(Event, tag="evict", gc=True):
