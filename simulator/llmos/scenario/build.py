@@ -21,6 +21,7 @@ from llmos.process.cores import Rules
 from llmos.process.dispatcher import Costs
 from llmos.scenario import offered, outside, policies, positions, realtime
 from llmos.scenario.machine_tables import Cpu, Engine
+from llmos.scenario.measured import Measures
 from llmos.scenario.memory import memory_of, replacement_of
 from llmos.scenario.policies import World
 from llmos.scenario.programs import DEFAULT_DEVICE, Programs
@@ -55,6 +56,7 @@ def build(
     work = gather(scenario, seed, programs, findings)
     costs, source = _costs(_profile_of(scenario) if profile is None else profile, findings)
     _price(work, costs, findings)
+    measures = Measures(costs.profile if costs else None, findings)
 
     asked = Findings(None, {})  # what is wrong with these policies is not in the file
 
@@ -66,11 +68,12 @@ def build(
     outside.check_targets(scenario, work, findings)
     if model.cpu and model.cpu.partition:
         realtime.deal(work.tasks, model.cpu.count, model.cpu.partition, findings)
-    cpu, engine = _cpu(scenario, policy), _engine(scenario, policy, costs, findings)
+    cpu, engine = _cpu(scenario, policy, measures), _engine(scenario, policy, costs, findings)
     frames = None
     if replacement is not None:
         frames = replacement_of(scenario, replacement, ("replacement",), asked, folder, seed=seed)
-    memory = memory_of(scenario, seed, findings, frames)
+    memory = memory_of(scenario, seed, measures, frames)
+    devices = _devices(scenario, programs, measures)
     findings.problems += asked.problems
     _pace(work, cpu, engine, costs, findings)
     findings.raise_any()
@@ -83,7 +86,7 @@ def build(
         cpu=cpu,
         engine=engine,
         memory=memory,
-        devices=_devices(scenario, programs),
+        devices=devices,
         shared=outside.shared(model),
         most_in_group=outside.most_in_group(model),
         injections=outside.injections(model),
@@ -145,7 +148,7 @@ def worlds(scenario: Scenario) -> list[World]:
     return [world for world, there in has.items() if there]
 
 
-def _cpu(scenario: Scenario, policy: FindPolicy) -> CpuSpec | None:
+def _cpu(scenario: Scenario, policy: FindPolicy, measures: Measures) -> CpuSpec | None:
     if "cpu" not in worlds(scenario):
         return None
     cpu = scenario.model.cpu or Cpu()
@@ -159,7 +162,7 @@ def _cpu(scenario: Scenario, policy: FindPolicy) -> CpuSpec | None:
     return CpuSpec(
         policy=outside.grouped(found, scenario.model, "cpu"),
         count=cpu.count,
-        costs=Costs(**{f"{name}_ns": ns for name, ns in cpu.costs}),
+        costs=Costs(**{f"{name}_ns": measures.ns(ns, ("cpu", "costs", name)) for name, ns in cpu.costs}),
         rules=Rules(
             rotate_ns=cpu.rules.rotate,
             whole_ns=cpu.rules.whole,
@@ -206,10 +209,15 @@ def _iteration_cost(engine: Engine, costs: CostModel | None, findings: Findings)
     return law.base_s * 1e9, law.per_token_s * 1e9, law.per_context_s * 1e9
 
 
-def _devices(scenario: Scenario, programs: Programs) -> list[DeviceSpec]:
+def _devices(scenario: Scenario, programs: Programs, measures: Measures) -> list[DeviceSpec]:
     devices = [
-        DeviceSpec(name=d.name, service_ns=d.service, servers=d.servers, bytes_per_s=d.bandwidth)
-        for d in scenario.model.device
+        DeviceSpec(
+            name=d.name,
+            service_ns=measures.ns(d.service, ("device", i, "service")),
+            servers=d.servers,
+            bytes_per_s=measures.bytes_per_s(d.bandwidth, ("device", i, "bandwidth")),
+        )
+        for i, d in enumerate(scenario.model.device)
     ]
     if programs.uses_default_device and DEFAULT_DEVICE not in programs.devices:
         devices.append(DeviceSpec(name=DEFAULT_DEVICE, service_ns=0, servers=0))

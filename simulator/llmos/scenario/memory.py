@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from llmos.memory.translation.base import PageTable
     from llmos.scenario import positions
+    from llmos.scenario.measured import Measures
     from llmos.scenario.memory_tables import MemoryTable, PageCacheTable, TlbLevel, TlbTable
     from llmos.scenario.source import Scenario
 
@@ -34,14 +35,14 @@ INDEX_BITS = 9
 
 
 def memory_of(
-    scenario: Scenario, seed: int, findings: Findings, frames: ReplacementSpec | None = None
+    scenario: Scenario, seed: int, measures: Measures, frames: ReplacementSpec | None = None
 ) -> MemorySpec | None:
     """The memory that a scenario gives its machine; None if it has none, or if it has problems.
 
     `frames` stands in place of its own replacement policy.
     """
     table = scenario.model.memory
-    check(scenario, findings)
+    check(scenario, measures.findings)
     if table is None:
         return None
     noted = Findings(None, {})  # what is wrong with its policies, `check` has told
@@ -56,7 +57,12 @@ def memory_of(
         frames=table.count,
         replacement=frames,
         page_bytes=table.page,
-        costs=Costs(**{f"{name}_ns": ns for name, ns in table.costs}),
+        costs=Costs(
+            **{
+                f"{name}_ns": measures.ns(ns, ("memory", "costs", name), table.page)
+                for name, ns in table.costs
+            }
+        ),
         table=_page_table(table),
         tlb=_tlb(table, table.tlb, entries),
         swap_pages=table.swap // table.page,
