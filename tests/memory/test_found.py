@@ -7,7 +7,7 @@ from memories import play
 from llmos.errors import ScenarioError
 from llmos.scenario.build import build
 from llmos.scenario.load import load_text
-from llmos.trace.events import Fault, Interrupt
+from llmos.trace.events import Evict, Fault, Interrupt
 
 DISK = """
 [[device]]
@@ -108,6 +108,17 @@ def test_what_a_policy_wants_written_must_be_there(tmp_path):
         f'swap_device = "disk"\n{DISK}[[task]]\nprogram = [{{ touch = "heap", pages = [1, 2, 3] }}]\n'
     )
     refused(llmos(tmp_path, "run", "small.toml"), "it wants 'x' written, which is not resident")
+
+
+def test_a_policy_that_has_pages_written_early_does_so_while_swap_has_room():
+    """The victim took the last slot; the next one that WSClock wanted written was a crash."""
+    spec = scenario(
+        'frames = 4\nreplacement = { policy = "wsclock", tau = 1 }\nswap = "8 KiB"\nswap_device = "disk"',
+        '{ touch = "heap", pages = ["0w", "1w", "2w", "3w", "4w", "4w", "4w", "4w", "5w"] }',
+    )
+    outcome, events, _ = play(spec)
+    assert outcome.ok
+    assert sum(isinstance(event, Evict) for event in events) == 2
 
 
 def test_a_policy_that_names_nobody_though_somebody_may_go(tmp_path):

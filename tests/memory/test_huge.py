@@ -8,11 +8,12 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memories import machine, memory, of, play, touch
+from memories import checked, machine, memory, of, play, touch
 
 from llmos.memory.allocation import Sharing
 from llmos.memory.huge import HugePages, HugeRules
 from llmos.memory.ksm import MergeRules
+from llmos.memory.load_control import Thrashing, empty
 from llmos.memory.memory import Memory
 from llmos.memory.records import Costs
 from llmos.memory.tlb import Tlb
@@ -33,6 +34,7 @@ from llmos.process.program import (
     Sleep,
     Wait,
 )
+from llmos.scenario.machine import run
 from llmos.scenario.spec import Injection, MemorySpec
 from llmos.trace import events as ev
 
@@ -232,16 +234,71 @@ def test_a_huge_page_leaves_whole_and_comes_back_in_parts() -> None:
     assert memory_.swap.free == 1000
 
 
-def test_a_huge_page_stays_if_swap_has_no_room_for_all_of_it() -> None:
+@pytest.mark.parametrize(("swap", "leave"), [(3, 3), (1, 1), (0, 0)])
+def test_if_swap_has_no_room_for_all_of_it_a_huge_page_is_split_and_what_fits_goes(
+    swap: int, leave: int
+) -> None:
     def program():
         yield Brk(8 * 4096)
         yield touch("0w", "4w")
         yield Mmap("box", 4096)
         yield touch("0w", region="box")
 
-    _, events, _ = play(machine(huge_memory(8, swap_pages=3), program))
-    assert [e for e in events if isinstance(e, ev.OomKill)]
+    _, events, _ = play(machine(huge_memory(8, swap_pages=swap), program))
+    assert len([e for e in events if isinstance(e, ev.OomKill)]) == (0 if leave else 1)
+    assert [e.pages for e in events if isinstance(e, ev.Evict)] == [1] * leave
     assert not of_kind(events, "swap")
+    assert [e.reason for e in of_kind(events, "split")] == ["swap has no room for all of it"] * bool(leave)
+    costs = Costs()
+    if leave:
+        assert [e.cost_ns for e in events if isinstance(e, ev.Fault)][-1] == (
+            costs.minor_fault_ns + costs.zero_page_ns + 4 * costs.split_page_ns
+        )
+
+
+def test_kswapd_takes_what_fits_of_a_huge_page_and_pays_for_the_split() -> None:
+    def program():
+        yield Brk(12 * 4096)
+        yield touch("0w", "4w", "8w")
+
+    has = huge_memory(16, swap_pages=3, watermarks=Watermarks(1, 5, 6))
+    outcome, events, _ = play(machine(has, program))
+    assert outcome.ok
+    [reclaim] = [e for e in events if isinstance(e, ev.Reclaim)]
+    assert (reclaim.how, reclaim.pages, reclaim.free) == ("background", 3, 7)
+    work = [e.cost_ns for e in events if isinstance(e, ev.Interrupt) and e.irq == "kswapd"]
+    assert work == [3 * Costs().reclaim_page_ns + 4 * Costs().split_page_ns]
+
+
+def test_parts_of_a_huge_page_that_come_back_are_refaults() -> None:
+    """Two huge pages and some small ones in turn, in too few frames: that is thrashing like any other."""
+
+    def program():
+        yield Brk(12 * 4096)
+        yield touch("0w", "4w", "8w")
+        yield touch(*range(12), *range(12), *range(12))
+
+    outcome, events, _ = play(machine(huge_memory(8, thrashing=Thrashing(window_ns=6 * MS)), program))
+    assert outcome.ok
+    first = next(e for e in events if isinstance(e, ev.Thrashing))
+    assert first.refaults == first.faults >= 5
+
+
+@pytest.mark.parametrize(("swap", "leave"), [(1000, 8), (5, 5)])
+def test_who_is_taken_out_loses_the_base_pages_of_huge_ones(swap: int, leave: int) -> None:
+    lost = []
+
+    def program():
+        yield Brk(8 * 4096)
+        yield touch("0w", "4w")
+        lost.append(empty(memories[0], memories[0].spaces[1]))
+        yield touch("0w")
+
+    with checked() as memories:
+        outcome = run(machine(huge_memory(16, swap_pages=swap), program), [])
+    assert outcome.ok
+    assert lost == [leave]
+    assert outcome.state.memory.tasks[1].evictions == leave
 
 
 # --- with all of it on --------------------------------------------------------------------------------

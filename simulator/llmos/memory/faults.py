@@ -216,7 +216,7 @@ def _major(
     arrived: Callable[[], None], *, swapped_in: int = 0,
 ) -> Answer:  # fmt: skip
     """End a fault that must wait for a device; `arrived` maps the page then."""
-    took = memory.costs.major_fault_ns + memory.reclaimed_ns
+    took = memory.costs.major_fault_ns + memory.reclaimed_ns + memory.take_owed()
     memory.load.read_back(page.key)
     _bring(memory, space, vpn, page, "major", reason, took, swapped_in=swapped_in)
     return took, Wait(f"waits for {space.at(vpn)}", reclaim.pending_writes(memory) + transfers, arrived)
@@ -224,7 +224,7 @@ def _major(
 
 def _short(memory: Memory, space: Space, vpn: int, reason: str) -> Answer:
     """Wait until a page may go that is pinned for the moment; then the process tries again."""
-    took = memory.costs.minor_fault_ns + memory.reclaimed_ns
+    took = memory.costs.minor_fault_ns + memory.reclaimed_ns + memory.take_owed()
     writes = reclaim.pending_writes(memory)
     memory.emit(
         ev.Fault(memory.now, memory.cpu, space.pid, reason, what="short", page=vpn, cost_ns=took,

@@ -5,7 +5,7 @@
 - A scanner (khugepaged) comes round and promotes: it copies pages that are there, and zeros where none
   are, into a free block, as long as no more than `max_none` are missing.
 - A huge page is split when a part of it is unmapped, protected or, being shared, written. One that must go
-  leaves whole, and comes back from swap in small pages.
+  leaves whole if swap has room for all of it, and comes back in small pages.
 - Frames of a huge page that nobody touches are its waste. It is measured: the hardware of a real machine
   could not tell.
 
@@ -23,12 +23,13 @@ from llmos.memory import compaction
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from llmos.memory.memory import Memory
     from llmos.memory.pager import Page
     from llmos.memory.records import Space
     from llmos.memory.space import Region
+    from llmos.replacement.base import Key
 
 When = Literal["never", "madvise", "always"]
 
@@ -103,17 +104,12 @@ class HugePages:
             memory.interrupt(0, "khugepaged", spent, "looks for memory that could be huge")
 
     def _candidates(self) -> Iterator[tuple[Space, Region, int]]:
-        """Yield where huge pages could lie, from where the scanner has stopped to the end."""
-        last_pid, last_head = self._after
+        """Yield where something lies that could be huge, from where the scanner has stopped to the end."""
         for pid, space in sorted(self.memory.spaces.items()):
-            if pid < last_pid:
-                continue
-            for region in list(space.regions):
-                start = max(region.start, last_head + 1) if pid == last_pid else region.start
-                first = self._head(start + self.pages - 1)
-                for head in range(first, region.end - self.pages + 1, self.pages):
-                    if self._fits(region, head):
-                        yield space, region, head
+            for head in sorted({self._head(vpn) for vpn in space.anon}):
+                region = space.regions.find(head)
+                if (pid, head) > self._after and region is not None and self._fits(region, head):
+                    yield space, region, head
 
     def _may_promote(self, space: Space, region: Region, head: int) -> bool:
         there = 0
@@ -199,8 +195,8 @@ class HugePages:
             if pte is not None and pte.level:
                 self.split(self.memory.pager.at[pte.pfn], "a part of it is changed")
 
-    def split(self, page: Page, reason: str) -> None:
-        """Make base pages of the huge `page`, for all who have it."""
+    def split(self, page: Page, reason: str) -> list[Page]:
+        """Make base pages of the huge `page`, for all who have it, and return them."""
         memory, holders = self.memory, list(page.holders)
         for space, head in holders:
             if space.fresh is page:
@@ -214,19 +210,22 @@ class HugePages:
         took = self.pages * memory.costs.split_page_ns
         memory.owed_ns += took
         self._end("split", page, holders, reason, took)
+        return parts
 
-    def leave(self, page: Page) -> None:
-        """Let the huge `page` go to swap, in parts."""
+    def leave(self, page: Page) -> Sequence[Key]:
+        """Let the huge `page` go to swap, in parts; return the keys of these."""
         memory, holders = self.memory, list(page.holders)
         assert memory.swap is not None  # noqa: S101  # for mypy: else nothing anonymous goes
         for space, head in holders:
             memory.unmap(space, head, page)
             space.table.unmap(head)
         page.holders = holders  # for `_part`
-        for key in self._part(page):
+        keys = self._part(page)
+        for key in keys:
             memory.swap.give(key)
         page.holders = []
         self._end("swap", page, holders, "it has to make room")
+        return keys
 
     def freed(self, page: Page) -> None:
         """Note that nobody has the huge `page` any more."""

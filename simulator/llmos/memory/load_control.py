@@ -200,14 +200,12 @@ class LoadControl:
         reason = f"the machine thrashes, and {space.name} {self.tasks.rank(pid)}"
         self._needs[pid] = min(need(space), self.memory.pager.frames.frames)
         self.tasks.freeze(pid, reason)
+        lately = self._evicted.copy()
         pages = empty(self.memory, space)
-        for key in pages:
-            self._evicted.pop(key, None)  # that they come back will be no sign of thrashing
+        self._evicted = lately  # that its pages come back will be no sign of thrashing
         self.out.append(pid)
         self.memory.allocation.swapped(space, out=True)
-        self.memory.emit(
-            ev.SwapTask(self.memory.now, -1, pid, reason, out=True, pages=len(pages), rss=space.rss)
-        )
+        self.memory.emit(ev.SwapTask(self.memory.now, -1, pid, reason, out=True, pages=pages, rss=space.rss))
 
     def _bring_back(self, used: int) -> None:
         """Let the task go on that went last, if there is room for it."""
@@ -234,14 +232,13 @@ def need(space: Space) -> int:
     return len(space.window) if space.window is not None else space.most
 
 
-def empty(memory: Memory, space: Space) -> list[Key]:
-    """Evict all pages that only `space` has; return their keys. Pages that cannot go stay."""
+def empty(memory: Memory, space: Space) -> int:
+    """Evict all pages that only `space` has; return how many. Pages that cannot go stay."""
     memory.settle(space)
-    evicted = []
+    evicted = 0
     for page in [page for page in memory.pager.pages.values() if page.holders]:
         if page.key not in memory.pager.spared and all(holder is space for holder, _ in page.holders):
-            memory.pager.evict(page, "its task is swapped out")
-            evicted.append(page.key)
+            evicted += reclaim.evict(memory, page, "its task is swapped out")
     for transfer in reclaim.pending_writes(memory):
         memory.send(transfer)
     return evicted

@@ -3,7 +3,8 @@
 - `obtain` takes a free frame; while there is none, the pool that wants it, or else the largest one, gives
   up a victim of its policy's choice. A pool at its limit gives up one of its own, or of those below it.
 - A clean page just goes. A dirty one must be written first: of a file to its device, anonymous to swap.
-- Spared are pinned pages, and anonymous ones that swap has no place for.
+- A huge page goes whole. If swap has no room for all of it, it is split, and what fits goes.
+- Spared are pinned pages, and anonymous ones if swap has no place for any of them.
 - With watermarks (`llmos.memory.watermarks`) reclaim begins before the last frame is taken.
 
 Source: Linux mm/vmscan.c, in outline.
@@ -22,6 +23,8 @@ from llmos.memory.records import Transfer
 from llmos.trace import events as ev
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llmos.memory.memory import Memory
     from llmos.memory.pager import Page, Pool
     from llmos.memory.records import Space
@@ -43,16 +46,17 @@ class Spared:
         self.memory = memory
 
     def __contains__(self, key: object) -> bool:
-        memory = self.memory
-        if key in memory.pager.pinned:
+        if key in self.memory.pager.pinned:
             return True
-        if type(key) is not int:  # of a file
-            return False
-        swap = memory.swap
-        page = memory.pager.pages.get(key)
-        if page is None or not page.dirty:
-            return False
-        return swap is None or (swap.free < 1 << page.order and key not in swap.slot_of)
+        page = self.memory.pager.pages.get(key)
+        return page is not None and page.dirty and not _has_place(self.memory, page)
+
+
+def _has_place(memory: Memory, page: Page) -> bool:
+    """Whether `page` (or a part of it, if it is huge) can be written: of a file it can, anonymous to swap."""
+    if type(page.key) is not int:
+        return True
+    return memory.swap is not None and (memory.swap.free > 0 or page.key in memory.swap.slot_of)
 
 
 def obtain(memory: Memory, pool: Pool, key: Key, *, write: bool = False, order: int = 0) -> Page:
@@ -83,8 +87,20 @@ def make_room(memory: Memory, pool: Pool, key: Key | None, within: Pool | None =
         limit = f"all {frames} frames" if within is None else f"its {within.limit} frames"
         whose = "all" if within is None else within.name
         raise NoFrameError(f"nothing of {whose} can go, and {limit} are taken", within)
-    memory.pager.evict(victim)
+    evict(memory, victim)
     clean(memory, victim.pool)
+
+
+def evict(memory: Memory, victim: Page, why: str = "") -> int:
+    """Evict `victim`, or as much of it as swap has room for; return how many frames are free for that."""
+    room = memory.swap.free if memory.swap else 0
+    if memory.huge is None or not victim.order or room >= 1 << victim.order:
+        memory.pager.evict(victim, why)
+        return 1 << victim.order
+    parts = memory.huge.split(victim, "swap has no room for all of it")
+    for part in parts[:room]:
+        memory.pager.evict(part, why)
+    return len(parts[:room])
 
 
 def _in_turn(memory: Memory, pool: Pool, within: Pool | None) -> list[Pool]:
@@ -141,10 +157,13 @@ def clean(memory: Memory, pool: Pool) -> None:
 
 
 def leave(memory: Memory, page: Page, reason: str) -> None:
-    """Unmap `page`, which is about to lose its frame, and note what must be written."""
+    """Unmap `page`, which is about to lose its frame, and note that it goes and what must be written."""
     holders = list(page.holders)
+    keys: Sequence[Key] = (page.key,)
     if page.order and memory.huge is not None:
-        memory.huge.leave(page)
+        keys = memory.huge.leave(page)
+    for key in keys:
+        memory.load.evicted(key)
     for space, vpn in list(page.holders):
         memory.unmap(space, vpn, page)
     if page.dirty:
@@ -181,8 +200,8 @@ def pending_writes(memory: Memory) -> list[Transfer]:
 
 
 def write_behind(memory: Memory, page: Page) -> None:
-    """Write the dirty `page` while it stays, if it is not huge; nobody waits for it."""
-    if not page.dirty or page.order:
+    """Write the dirty `page` while it stays, if it is not huge and there is room; nobody waits for it."""
+    if not page.dirty or page.order or not _has_place(memory, page):
         return
     if type(page.key) is not int:  # of a file
         writeback.write(memory, memory.file_of(page), [page], "the replacement policy wants it clean")

@@ -79,7 +79,7 @@ class Background:
             return
         for transfer in reclaim.pending_writes(memory):
             memory.send(transfer)
-        cost = freed * memory.costs.reclaim_page_ns
+        cost = freed * memory.costs.reclaim_page_ns + memory.take_owed()
         reason = f"{free} frames are free, and {self.marks.high} should be"
         memory.emit(
             ev.Reclaim(memory.sim.now, self._cpu, -1, reason, how="background", pages=freed, free=self._free)
@@ -120,6 +120,5 @@ def evict(memory: Memory, frames: int, why: str) -> int:
         victim = reclaim.anyone(memory)
         if victim is None:
             break
-        memory.pager.evict(victim, why)
-        freed += 1 << victim.order
+        freed += reclaim.evict(memory, victim, why)
     return freed
