@@ -37,6 +37,14 @@ def test_a_file_describes_an_address_space_and_options_go_over_it(tmp_path):
         assert document["scheme"] == "multi-level"
 
 
+def test_an_option_goes_over_a_page_of_the_file_however_it_is_written(tmp_path):
+    for pages in ({"0x1000": "5:rw", "0x2000": 6}, ["0x1000=5:rw", "0x2000=6"]):
+        (tmp_path / "space.json").write_text(json.dumps({"map": pages}))
+        args = ["0x1000", "0x2000", "--file", "space.json", "--map", "4096=9", "--json"]
+        walks = json.loads(ok(llmos(tmp_path, "translate", *args)))["translations"]
+        assert [walk["physical"] for walk in walks] == [9 << 12, 6 << 12]
+
+
 def test_a_tlb_saves_the_walk(tmp_path):
     addresses = map(str, range(100, 140, 4))
     pages = [word for vpn in (6, 7, 8) for word in ("--map", f"{vpn * 16}={vpn}")]
@@ -63,6 +71,7 @@ def test_an_exercise_is_posed_and_solved(tmp_path):
         (["zz"], "is no number"),
         (["5:q"], "is no access"),
         (["5", "--map", "0x1000"], "write ADDRESS=FRAME"),
+        (["5", "--map", "0x1000=1", "--map", "4k=2"], "4k is mapped twice"),
         (["5", "--solve"], "belong to --exercise"),
         (["5", "--seed", "0"], "belong to --exercise"),
         (["5", "--exercise"], "--exercise draws"),

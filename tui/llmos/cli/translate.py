@@ -19,7 +19,7 @@ from llmos.memory.tlb import MISS, Tlb
 from llmos.memory.tlb_array import Shape
 from llmos.memory.translation import draw
 from llmos.memory.translation.base import Access, PageTable, Translation, Walk
-from llmos.memory.translation.layout import SCHEMES, number, read
+from llmos.memory.translation.layout import SCHEMES, mappings, number, read
 
 LETTERS = {"r": Access.READ, "w": Access.WRITE, "x": Access.EXECUTE}
 LARGEST_FILE_BYTES = 2**22
@@ -103,8 +103,10 @@ def _layout(file: Path | None, options: dict[str, Any]) -> dict[str, Any]:
     given = {key: value for key, value in options.items() if value}
     pages = given.pop("pages", ())
     if pages:
-        there = layout.get("map", {})
-        layout["map"] = (there if isinstance(there, dict) else {}) | dict(_page(text) for text in pages)
+        over = {_page(text) for text in pages}
+        there = mappings(layout.get("map", {}))
+        layout["map"] = [f"{where}={what}" for where, what in there if number(where, "map") not in over]
+        layout["map"] += pages
     if "scheme" not in layout and "scheme" not in given and {"base", "bounds"} & given.keys():
         given["scheme"] = "base-bounds"
     if "scheme" not in layout and "scheme" not in given and "segments" in given:
@@ -112,11 +114,12 @@ def _layout(file: Path | None, options: dict[str, Any]) -> dict[str, Any]:
     return layout | given
 
 
-def _page(text: str) -> tuple[str, str]:
-    where, equals, what = text.partition("=")
+def _page(text: str) -> int:
+    """The address of the page that a --map is about."""
+    where, equals, _ = text.partition("=")
     if not equals:
         raise LlmosError(f'--map: "{text}" maps nothing', hint="write ADDRESS=FRAME, as in 0x1000=5:rw")
-    return where, what
+    return number(where, "--map")
 
 
 def _read(file: Path) -> dict[str, Any]:

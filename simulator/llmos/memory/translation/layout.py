@@ -177,7 +177,7 @@ def _list(given: Layout, key: str, default: Iterable[Any] = ()) -> list[Any]:
 def _page_bits(given: Layout, default: int) -> int:
     size = number(given.get("page_size", default), "page_size")
     if size < 2 or size & (size - 1):
-        raise LlmosError(f"page_size: {size} is no power of two", hint="write 16, 4096, 4k, ...")
+        raise LlmosError(f"page_size: {size} is no power of two from 2 on", hint="write 16, 4096, 4k, ...")
     return size.bit_length() - 1
 
 
@@ -237,18 +237,29 @@ def _entered(table: PageTable, pages: Iterable[tuple[int, Pte]]) -> PageTable:
 
 def _pages(given: Layout, offset_bits: int, bits: list[int]) -> Iterable[tuple[int, Pte]]:
     """The pages of `map`, each with its number; `bits` are the index bits of a tree."""
-    pages = given.get("map", {})
-    if isinstance(pages, list | tuple):
-        pages = dict(str(each).partition("=")[::2] for each in pages)
-    if not isinstance(pages, Mapping):
-        raise LlmosError("map should be a table", hint='write map = { 0x1000 = "5:rw" }')
-    for where, what in pages.items():
+    seen = set[int]()
+    for where, what in mappings(given.get("map", {})):
         address = number(where, "map")
+        if address in seen:
+            raise LlmosError(f"map: {where} is mapped twice", hint="give each page one frame")
+        seen.add(address)
         if address & ((1 << offset_bits) - 1):
             raise LlmosError(
                 f"map: {where} is no beginning of a page", hint=f"pages have {1 << offset_bits} bytes"
             )
-        yield address >> offset_bits, _entry(str(what), offset_bits, bits)
+        yield address >> offset_bits, _entry(what, offset_bits, bits)
+
+
+def mappings(pages: object) -> list[tuple[str, str]]:
+    """The pairs of address and entry in a `map`, which is a table, or a list as in ["0x1000=5:rw"].
+
+    Raises LlmosError for anything else.
+    """
+    if isinstance(pages, Mapping):
+        return [(str(where), str(what)) for where, what in pages.items()]
+    if not isinstance(pages, list | tuple):
+        raise LlmosError("map should be a table", hint='write map = { 0x1000 = "5:rw" }')
+    return [(where, what) for where, _, what in (str(each).partition("=") for each in pages)]
 
 
 def _entry(text: str, offset_bits: int, bits: list[int]) -> Pte:
