@@ -157,6 +157,10 @@ class Memory:
     def run(self, cpu: int, space: Space, touching: Touching, budget_ns: int) -> int:  # noqa: C901  # the loop
         """Take `space` through references for `budget_ns`, or until something else comes; return the time.
 
+        A reference that hits changes nothing but the order of entries and of pages, if it was made before.
+        What is to be told then to the policy of its page is `known` until the next fault; while the first
+        level of the TLB has it, too, it takes the quick way. The other way gives the same for all of them.
+
         `touching.then` or `touching.done` says what comes after that time, if not more references.
         """
         if touching.io is not None:
@@ -171,15 +175,18 @@ class Memory:
         access_ns, page_at, shown = costs.access_ns, self.pager.at, self.log.shows_references
         pid, use = space.pid, self.pager.use
         levels = [0] * (tlb.levels + 1)
-        count = writes = walked = spent = faulted = 0
+        in_first = tlb.first(pid)
+        known: dict[int, tuple[Callable[[Key], object], Key]] = {}
+        count = quick = writes = walked = spent = faulted = 0
         references, position = touching.references, touching.position
         window, made = space.window, space.references
+        repeats = window is None and not shown
         most = self.sim.left * REFERENCES_PER_EVENT
         postponed: list[Callable[[], None]] = []
         self.postponed = postponed
-        while spent < budget_ns or not count:
+        while spent < budget_ns or not (count or quick):
             if position == len(references):
-                if count > most:
+                if count + quick > most:
                     break  # the event limit is reached
                 chunk = next(touching.chunks, None)
                 if chunk is None:
@@ -187,7 +194,19 @@ class Memory:
                     break
                 references, position = chunk, 0
                 continue
-            vpn, write = references[position] >> 1, bool(references[position] & 1)
+            reference = references[position]
+            again = known.get(reference)
+            if again is not None and (found := in_first.get(reference >> 1)) is not None:
+                use_entry, in_tlb, _ = found
+                use_entry(in_tlb)
+                use_page, in_memory = again
+                use_page(in_memory)
+                quick += 1
+                writes += reference & 1
+                position += 1
+                spent += access_ns
+                continue
+            vpn, write = reference >> 1, bool(reference & 1)
             level = tlb.lookup(pid, vpn)
             entry = lookup(vpn)
             if level == MISS:
@@ -199,7 +218,8 @@ class Memory:
             hit = entry is not None and entry.present and (entry.writable or not write)
             if not hit:
                 self.now = begun + spent
-                space.references = made + count
+                space.references = made + count + quick
+                known.clear()
                 took, then = faults.handle(self, space, vpn, write=write)
                 spent += took
                 faulted += took
@@ -213,6 +233,8 @@ class Memory:
                 raise RuntimeError(f"page {vpn:#x} is not mapped after its fault")  # a bug in llmos
             if level == MISS or not hit:
                 tlb.fill(pid, vpn, entry)
+            if level != 1 or not hit:
+                in_first = tlb.first(pid)
             page = page_at[entry.pfn]
             if page.order and self.huge is not None:
                 self.huge.touch(page, vpn)
@@ -228,6 +250,8 @@ class Memory:
             if write:
                 entry.dirty = True
                 writes += 1
+            if repeats and hit and level == 1 and not entry.level:
+                known[reference] = page.pool.policy.on_hit(write=write), page.key
             levels[level] += 1
             count += 1
             position += 1
@@ -241,6 +265,10 @@ class Memory:
                 )  # fmt: skip
                 space.victim = ""
         touching.references, touching.position = references, position
+        if quick:
+            levels[1] += quick
+            tlb.hits[1] += quick
+            count += quick
         space.references = made + count
         self.sim.work(count // REFERENCES_PER_EVENT)
         self.postponed = None

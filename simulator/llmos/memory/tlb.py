@@ -97,11 +97,19 @@ class Tlb:
         if mine is not None:
             found = mine.get(vpn)
             if found is not None:
-                accessed, key, _ = found
-                accessed(key)
+                on_hit, key, _ = found
+                on_hit(key)
                 self.hits[1] += 1
                 return 1
         return self._search(asid, vpn, fetch=fetch)
+
+    def first(self, asid: int) -> Mapping[int, Found]:
+        """Return the base pages of `asid` that the first level has, for who looks up millions.
+
+        It is true until a page is looked up that is not in it, filled in or taken out. A hit in it is told
+        by calling what is found there, as `lookup` does, and counted by who does so.
+        """
+        return self._data.get(asid, NOTHING)
 
     def fill(self, asid: int, vpn: int, entry: Pte, *, fetch: bool = False) -> None:
         """Remember what `entry` says of page `vpn`, at all levels.
@@ -154,8 +162,16 @@ class Tlb:
         if pages == 1:
             for i, array in enumerate(self._walk_cache):
                 array.drop((asid, vpn >> self.spans[i + 1], i))
-            keys = {(o, vpn >> self.spans[i], i) for i in self._sizes for o in (asid, EVERYBODY)}
-            return self._drop(self._arrays, keys)
+            owners = [asid, EVERYBODY]
+            return len(
+                {
+                    key
+                    for array in self._arrays
+                    for size in array.shape.pages
+                    for owner in owners
+                    if array.drop(key := (owner, vpn >> self.spans[size], size))
+                }
+            )
         ways = self._names(self._walk_cache, lambda key: self._meets(key, asid, vpn, pages, key[2] + 1))
         self._drop(self._walk_cache, ways)
         keys = self._names(self._arrays, lambda key: self._meets(key, asid, vpn, pages, key[2]))
@@ -204,8 +220,8 @@ class Tlb:
         if found is None:
             self.hits[MISS] += 1
             return MISS
-        accessed, key, array = found
-        accessed(key)
+        on_hit, key, array = found
+        on_hit(key)
         level = array.shape.level
         self.hits[level] += 1
         if level > 1:
@@ -215,9 +231,11 @@ class Tlb:
     def _find(self, asid: int, vpn: int, *, fetch: bool) -> Found | None:
         for views in self._levels[fetch]:
             for view in views:
-                owners = view.owners
-                for owner in (asid, EVERYBODY) if owners else ():
-                    found = owners.get(owner, NOTHING).get(vpn >> view.span)
+                if not view.owners:
+                    continue
+                for owner in (asid, EVERYBODY):
+                    theirs = view.owners.get(owner)
+                    found = theirs.get(vpn >> view.span) if theirs else None
                     if found is not None:
                         return found
         return None

@@ -52,8 +52,8 @@ class Cached(NamedTuple):
 WAY: Final = Cached(0, writable=True, executable=True, user=True, level=0)
 """What stands in a walk cache: that the table is known is enough."""
 
-Found = tuple[Callable[[Key], None], Key, "Array"]
-"""Where an entry is: the `accessed` of its set's policy, its key, and its array."""
+Found = tuple[Callable[[Key], object], Key, "Array"]
+"""Where an entry is: how the policy of its set is told of a hit, its key, and its array."""
 
 
 class View:
@@ -75,27 +75,33 @@ class Array:
     `views` are those that it serves, each a list by page level: of data, of code, or both.
     """
 
-    __slots__ = ("_sets", "_views", "entries", "shape")
+    __slots__ = ("_on_hit", "_sets", "_views", "entries", "shape")
 
     def __init__(self, shape: Shape, make: PolicyMaker, views: Sequence[Sequence[View]] = ()) -> None:
         self.shape = shape
         self.entries: dict[Key, Cached] = {}
         self._sets = [Places(shape.ways, make(shape.ways)) for _ in range(shape.sets)]
+        self._on_hit = [places.policy.on_hit() for places in self._sets]
         self._views = views
 
     def use(self, key: Key) -> None:
         """Tell the policy that the entry `key` was used."""
-        self._set(key).policy.accessed(key)
+        self._on_hit[key[1] % len(self._sets)](key)
 
     def put(self, key: Key, cached: Cached) -> None:
         """Enter `key`, in place of a victim if its set is full."""
         owner, number, level = key
-        places = self._sets[number % len(self._sets)]
-        victim = places.refer(key).victim
+        i = number % len(self._sets)
+        on_hit = self._on_hit[i]
+        if key in self.entries:
+            on_hit(key)
+            self.entries[key] = cached
+            return
+        victim = self._sets[i].take(key)
         if victim is not None:
             self._forget(cast("Key", victim))
         self.entries[key] = cached
-        found = (places.policy.accessed, key, self)
+        found = (on_hit, key, self)
         for views in self._views:
             owners = views[level].owners
             if owner in owners:
@@ -107,18 +113,16 @@ class Array:
         """Take `key` out, if it is there."""
         if key not in self.entries:
             return False
-        self._set(key).remove(key)
+        self._sets[key[1] % len(self._sets)].remove(key)
         self._forget(key)
         return True
-
-    def _set(self, key: Key) -> Places:
-        return self._sets[key[1] % len(self._sets)]
 
     def _forget(self, key: Key) -> None:
         del self.entries[key]
         owner, number, level = key
         for views in self._views:
             owners = views[level].owners
-            del owners[owner][number]
-            if not owners[owner]:
+            mine = owners[owner]
+            del mine[number]
+            if not mine:
                 del owners[owner]

@@ -51,7 +51,7 @@ class Clock(ReplacementPolicy):
 
     def victim(self, spared: Container[Key] = NONE, incoming: Key | None = None) -> Key | None:
         while True:
-            passed = []
+            passed: list[Key] = []
             for key in self._ring:
                 if key not in self._used and key not in spared:
                     self._pass(passed, spared)

@@ -56,21 +56,27 @@ class Places:
 
     def misses(self, keys: Iterable[Key]) -> int:
         """Refer to all `keys`, as `refer` does for each, and return how many were not resident."""
-        policy, resident, capacity = self.policy, self.resident, self.capacity
-        on_hit, evicted, inserted = policy.on_hit(), policy.evicted, policy.inserted
+        resident, on_hit, take = self.resident, self.policy.on_hit(), self.take
         missed = 0
         for key in keys:
             if key in resident:
                 on_hit(key)
-                continue
-            missed += 1
-            if len(resident) >= capacity:
-                victim = self._victim(key, NONE)
-                del resident[victim]
-                evicted(victim)
-            resident[key] = None
-            inserted(key)
+            else:
+                missed += 1
+                take(key)
         return missed
+
+    def take(self, key: Key) -> Key | None:
+        """Give a place to `key`, which has none; return who had to go, None if nobody."""
+        policy, resident = self.policy, self.resident
+        victim = None
+        if len(resident) >= self.capacity:
+            victim = self._victim(key, NONE)
+            del resident[victim]
+            policy.evicted(victim)
+        resident[key] = None
+        policy.inserted(key)
+        return victim
 
     def remove(self, key: Key) -> None:
         """Empty the place of the resident `key`."""

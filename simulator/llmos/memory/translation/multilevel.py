@@ -150,6 +150,8 @@ class MultiLevel(PageTable):
                 yield key << span, entry
 
     def accesses(self, vpn: int) -> int:
+        if vpn in self._pages:
+            return len(self.bits)
         for level, (span, leaves) in enumerate(zip(self.spans, self._leaves, strict=True)):
             if vpn >> span in leaves:
                 return len(self.bits) - level
