@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memories import machine, memory, of, play, touch
@@ -16,6 +17,7 @@ from llmos.process.program import Call, Compute, Mmap, Program, ReadFile
 from llmos.scenario.machine import Outcome
 from llmos.scenario.spec import Injection
 from llmos.trace import events as ev
+from llmos.trace.state import fold
 
 MS = 1_000_000
 SERVICE = MS
@@ -56,6 +58,26 @@ def test_who_swaps_in_what_cannot_be_read_dies_of_bus_and_the_others_go_on() -> 
     assert memory_.swap.free == 1000
     assert not memory_.in_flight
     assert not memory_.pager.pinned
+
+
+@pytest.mark.parametrize("steps", [[touch("0w", "1w", "2w", "0w")], [*text(0, 1)], [touch(0), *text(0)]])
+def test_what_was_not_read_is_not_resident(steps: list[Call]) -> None:
+    """The log has as many pages for the task as its memory, and the most is what has been there."""
+    now: list[int] = []
+
+    def note(self: Memory, *more: Any) -> Any:
+        lose(self, *more)
+        now.extend(space.rss for space in self.spaces.values())
+
+    lose = Memory._lose
+    with patch.object(Memory, "_lose", note):
+        outcome, events, _ = failing(2, of(*steps))
+    end = next(i for i, e in enumerate(events) if isinstance(e, ev.Fault) and e.what == "bus")
+    assert [fold(events[: end + 1]).memory.tasks[1].rss_pages] == now
+    task = outcome.state.memory.tasks[1]
+    there = [e.rss for e in events if isinstance(e, ev.Fault) and e.what == "minor"]
+    assert task.most_rss_pages == max(there, default=0)
+    assert task.waited_ns == outcome.state.tasks[1].blocked_ns
 
 
 def test_writing_a_victim_does_not_fail() -> None:
@@ -99,7 +121,7 @@ def test_who_has_joined_in_waiting_tries_it_himself() -> None:
     _, events, memory_ = failing(8, of(*text(3)), of(*text(3)))
     faults = [(e.task, e.what) for e in events if isinstance(e, ev.Fault)]
     # Task 2 comes while task 1 waits; when that has failed, it reads the page itself.
-    assert faults == [(1, "major"), (2, "major"), (2, "major")]
+    assert faults == [(1, "major"), (2, "major"), (1, "bus"), (2, "major")]
     assert ends(events) == {1: "BUS: input/output error of disk", 2: "program ended"}
     assert list(memory_.pager.pages) == [(1, 3)]
 

@@ -266,6 +266,17 @@ def _bring(
     )  # fmt: skip
 
 
+def failed(memory: Memory, space: Space, vpn: int, device: str) -> Death:
+    """End a major fault whose page `device` could not read."""
+    reason = f"input/output error of {device}"
+    memory.emit(
+        ev.Fault(
+            memory.now, memory.cpu, space.pid, reason, what="bus", page=vpn, at=space.at(vpn), rss=space.rss
+        )
+    )
+    return Death("BUS", f"BUS: {reason}")
+
+
 def _dies(memory: Memory, space: Space, vpn: int, signal: str, reason: str) -> Answer:
     took = memory.costs.minor_fault_ns
     memory.emit(

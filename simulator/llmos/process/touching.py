@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llmos.engine.streams import stream
-from llmos.memory import mapping, writeback
+from llmos.memory import faults, mapping, writeback
 from llmos.memory.records import Death, Touching, Wait
 from llmos.process import program, signals, swapping
 from llmos.trace import events as ev
@@ -135,10 +135,11 @@ def _wait(kernel: Kernel, core: Core, process: Process, touching: Touching, wait
         kernel.cores.irq(max(0, process.cpu), "io", kernel.costs.io_interrupt_ns, wait.over, woken)
 
     def failed() -> None:
+        memory.now, memory.cpu = kernel.sim.now, max(0, process.cpu)
         if touching.io is not None:
             touching.done = True  # its call returns -1
         else:
-            touching.then = Death("BUS", f"BUS: input/output error of {source}")
+            touching.then = faults.failed(memory, space, touching.references[touching.position] >> 1, source)
         kernel.cores.irq(max(0, process.cpu), "io", kernel.costs.io_interrupt_ns, "the device failed", told)
 
     woken = partial(kernel.wake, process, wait.over)

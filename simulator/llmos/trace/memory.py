@@ -1,7 +1,8 @@
 """The memory of a machine as the log has shown it so far: the part of the fold that is about pages.
 
 - `RULES` says, for each event about memory, what it changes; `State` applies them with its own.
-- A task's resident set changes with its faults, with evictions, and with what it maps and unmaps.
+- A task's resident set changes with its faults, with evictions, and with what it maps and unmaps. The page of
+  a major fault is a part of it, which is on its way; it was ever there if the task has gone on with it.
 """
 
 from __future__ import annotations
@@ -160,6 +161,8 @@ def _touched(memory: MemoryState, event: ev.Touched) -> None:
     task.tlb += [0] * (len(event.tlb) - len(task.tlb))
     for level, count in enumerate(event.tlb):
         task.tlb[level] += count
+    if not task.waits:
+        _resident(task, task.rss_pages)
 
 
 def _reference(memory: MemoryState, event: ev.Reference) -> None:
@@ -173,9 +176,10 @@ def _fault(memory: MemoryState, event: ev.Fault) -> None:
     elif event.what == "major":
         task.major_faults += 1
     task.fault_ns += event.cost_ns
-    task.waits = event.waits or event.what == "major"
+    task.waits |= event.waits or event.what == "major"
     task.swap_in += event.swapped_in
-    _resident(task, event.rss)
+    _resident(task, event.rss - event.pages if event.what == "major" else event.rss)
+    task.rss_pages = event.rss
 
 
 def _evict(memory: MemoryState, event: ev.Evict) -> None:
