@@ -110,6 +110,33 @@ def test_an_unknown_model_is_told_at_its_line():
 # --- what ships -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("size = 77", ["has no unit"]),
+        ('device = 5\nsize = "1 MiB"', ["should be text"]),
+        ("", ["missing"]),
+        ('size = "1 MiB"\ndevice = "dsk"', ['there is no device "dsk"']),
+        ('size = "x"\ndevice = "dsk"', ["cannot be read", 'there is no device "dsk"']),
+    ],
+)
+def test_a_wrong_file_does_not_undeclare_the_others(wrong, says):
+    lines = {line.partition(" ")[0]: line for line in wrong.splitlines()}
+    lines = ["device = 'disk'"] * ("device" not in lines) + [*lines.values()]
+    text = (
+        'question = "?"\nmemory = { size = "1 MiB" }\n[[device]]\nname = "disk"\n'
+        '[[file]]\nname = "good"\nsize = "1 MiB"\ndevice = "disk"\n'
+        '[[file]]\nname = "bad"\n' + "\n".join(lines) + "\n"
+        '[[task]]\nprogram = [{ read_file = "good" }, { read_file = "bad" }, { read_file = "none" }]\n'
+    )
+    with pytest.raises(ScenarioError) as refused:
+        load_text(text)
+    told = [problem.message for problem in refused.value.problems]
+    assert len(told) == len(says) + 1
+    for message, expected in zip(told, [*says, 'there is no file "none"'], strict=True):
+        assert expected in message
+
+
 def test_shipped_scenarios_are_found_by_name():
     assert find("convoy") == shipped()["convoy"]
     assert find("some/where.toml") == Path("some/where.toml")

@@ -122,3 +122,10 @@ def test_an_engine_counts_whole_tokens(wrong):
 def test_a_rate_is_something_per_time(wrong):
     with pytest.raises(UnfitError):
         gap_ns(wrong)
+
+
+@pytest.mark.parametrize(("bare", "cure"), [(64, '"64 MiB"'), (4096, '"4096 B"'), ("2048", '"2048 B"')])
+def test_a_size_without_unit_is_told_the_likely_one(bare, cure):
+    with pytest.raises(UnfitError, match="has no unit") as refused:
+        size_bytes(bare)
+    assert cure in refused.value.hint

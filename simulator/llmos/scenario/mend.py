@@ -24,6 +24,9 @@ def mended(raw: Mapping[str, Any], wrong: Iterable[positions.Path]) -> dict[str,
             case (str(table), int(i), *_) if table in ("task", "request", "workload", *NAMED):
                 items = out[table] = list(out[table])
                 items[i] = _stand_in(table, i, items[i])
+            case ("file", int(i), *rest):
+                items = out["file"] = list(out["file"])
+                items[i] = _file(i, items[i], out.get("device"), unless=rest[0] if rest else None)
             case (("task" | "request" | "workload") as table,):
                 del out[table]
                 out.setdefault("task", [_stand_in("task", 0, None)])
@@ -50,6 +53,14 @@ def _stand_in(table: str, i: int, item: Any) -> dict[str, Any]:
         case str(named) if named in NAMED:
             return {"name": f"{named} {i}"} | _kept(item, "name")
     return {"kind": "task", "name": f"workload {i}", "count": 1, "burst": "1 ns", "arrival": "all-at-once"}
+
+
+def _file(i: int, item: Any, devices: Any, *, unless: object) -> dict[str, Any]:
+    """A file that keeps its name and its device, but for the key `unless`."""
+    tables = devices if isinstance(devices, list) else []
+    disk = next((d["name"] for d in tables if isinstance(d, dict) and isinstance(d.get("name"), str)), "disk")
+    usual = {"name": f"file {i}", "size": "1 B", "device": disk}
+    return usual | _kept(item, "name", unless) | _kept(item, "device", unless)
 
 
 def _kept(table: Any, key: str, unless: object = None) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def size_bytes(value: object) -> int:
     """The size in bytes, 0 to 2**62: "64 MiB"."""
     number, unit = _amount(value, 'a size such as "64 MiB"')
     if not unit:
-        raise UnfitError(f"{shown(value)} has no unit", hint=_with_unit(value, "MiB"))
+        unit = "B" if number.denominator == 1 and number >= 1024 else "MiB"
+        raise UnfitError(f"{shown(value)} has no unit", hint=_with_unit(value, unit))
     return _whole(_bounded(number * _unit(unit, BYTES), value, MOST_BYTES), value, "1 B")
 
 
