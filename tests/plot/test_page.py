@@ -33,49 +33,57 @@ def figures():
     }
 
 
+FORMATS = ("png", "svg", "pdf")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with each figure in each format."""
+    folder = tmp_path_factory.mktemp("figures")
+    for name, figure in figures().items():
+        for suffix in FORMATS:
+            save(figure, folder / f"{name}.{suffix}")
+    return folder
+
+
 @pytest.mark.parametrize("kind", ["gantt", "comparison", "cdf"])
-def test_the_three_formats_are_what_they_say(kind, tmp_path):
-    figure = figures()[kind]
-    for suffix in ("png", "svg", "pdf"):
-        save(figure, tmp_path / f"figure.{suffix}")
-    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    height, width, _ = imread(tmp_path / "figure.png").shape
+def test_the_three_formats_are_what_they_say(kind, saved):
+    assert (saved / f"{kind}.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    height, width, _ = imread(saved / f"{kind}.png").shape
     assert width == 1800  # Twice the width of a README.
     assert height > 300
-    assert ET.parse(tmp_path / "figure.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314
-    pdf = (tmp_path / "figure.pdf").read_bytes()
+    assert ET.parse(saved / f"{kind}.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314
+    pdf = (saved / f"{kind}.pdf").read_bytes()
     assert pdf.startswith(b"%PDF-")
     assert pdf.rstrip().endswith(b"%%EOF")
-    assert {path.name for path in tmp_path.iterdir()} == {"figure.png", "figure.svg", "figure.pdf"}
+    assert {path.name for path in saved.glob(f"{kind}*")} == {f"{kind}.{suffix}" for suffix in FORMATS}
 
 
 SCRIPT = """
 import sys
 sys.modules["matplotlib.pyplot"] = None  # Whoever imports it fails.
-from plot.test_page import figures
+from plot.test_page import FORMATS, figures
 from llmos.plot import save
 for name, figure in figures().items():
-    for suffix in ("png", "svg", "pdf"):
+    for suffix in FORMATS:
         save(figure, f"{sys.argv[1]}/{name}.{suffix}")
 """
 
 
-def test_the_same_input_gives_the_same_bytes_in_another_process(root, tmp_path):
-    hashes = []
-    for seed in ("1", "2"):
-        folder = tmp_path / seed
-        folder.mkdir()
-        paths = os.pathsep.join(str(root / name) for name in ("simulator", "kernels", "tui", "tests"))
-        (folder / "matplotlibrc").write_text(
-            "axes.facecolor: yellow\nfont.size: 30\nxtick.direction: in\nhatch.linewidth: 4\n"
-        )
-        settings = {"MATPLOTLIBRC": str(folder / "matplotlibrc")} if seed == "2" else {}
-        env = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": seed, "TZ": f"UTC-{seed}"} | settings
-        subprocess.run([sys.executable, "-c", SCRIPT, str(folder)], env=env, check=True)
-        (folder / "matplotlibrc").unlink()
-        hashes.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()})
-    assert len(hashes[0]) == 9
-    assert hashes[0] == hashes[1]
+def test_the_same_input_gives_the_same_bytes_in_another_process(root, saved, tmp_path):
+    """One with other hashes, another zone of time, and a user's own settings."""
+    rc, there = tmp_path / "matplotlibrc", tmp_path / "figures"
+    rc.write_text("axes.facecolor: yellow\nfont.size: 30\nxtick.direction: in\nhatch.linewidth: 4\n")
+    there.mkdir()
+    paths = os.pathsep.join(str(root / name) for name in ("simulator", "kernels", "tui", "tests"))
+    env = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "2", "TZ": "UTC-2", "MATPLOTLIBRC": str(rc)}
+    subprocess.run([sys.executable, "-c", SCRIPT, str(there)], env=env, check=True)
+    here, other = (
+        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+        for folder in (saved, there)
+    )
+    assert len(here) == 9
+    assert here == other
 
 
 def test_a_figure_can_be_saved_twice(tmp_path):
