@@ -69,6 +69,7 @@ from llmos.sched.sjf import SJF
 from llmos.sched.sjf_predicted import PredictedSJF
 from llmos.sched.srtf import SRTF
 from llmos.sched.stride import Stride
+from llmos.serving.pacing import Law
 from llmos.trace.events import Event
 from llmos.trace.state import check
 
@@ -171,7 +172,7 @@ def cores(
 def engine(policy: Callable[[], Scheduler], *requests: RequestSpec, **more: Any) -> MachineSpec:
     """A machine with an LLM engine; `more` goes to the engine, or is the convention."""
     convention = more.pop("convention", "ostep")
-    spec = {"cost": (100.0, 10.0, 1.0), "slots": 4, "token_budget": 64} | more
+    spec = {"cost": Law(100.0, 10.0, 1.0), "slots": 4, "token_budget": 64} | more
     return MachineSpec(
         convention=convention,
         engine=EngineSpec(policy=PolicySpec(name="test", make=policy), **spec),

@@ -18,6 +18,7 @@ from llmos.sched.rr import RoundRobin
 from llmos.sched.sjf import SJF
 from llmos.sched.srtf import SRTF
 from llmos.sched.stride import Stride
+from llmos.serving.pacing import Law
 from llmos.trace import events as ev
 
 arrivals_and_bursts = st.lists(st.tuples(st.integers(0, 8), st.integers(1, 6)), min_size=1, max_size=4)
@@ -296,7 +297,7 @@ def test_the_same_file_gives_the_same_order_in_both_worlds(name, bursts, priorit
         for i, (b, p) in enumerate(both)
     ]
     core = execute(cores(POLICIES[name], *processes))
-    llm = execute(engine(POLICIES[name], *wanted, slots=1, token_budget=1, cost=(0.0, 1.0, 0.0)))
+    llm = execute(engine(POLICIES[name], *wanted, slots=1, token_budget=1, cost=Law(0.0, 1.0)))
     assert llm.runs == core.runs
 
 

@@ -24,6 +24,7 @@ from llmos.sched.periodic import PeriodicTask, deadline_monotonic, rate_monotoni
 from llmos.sched.priority import Priority
 from llmos.sched.rm import RM
 from llmos.sched.rm_us import RMUS
+from llmos.serving.pacing import Law
 from llmos.trace import events as ev
 
 POLICIES = {
@@ -418,5 +419,5 @@ def test_the_same_file_gives_the_same_order_in_both_worlds(name, jobs):
     core = execute(cores(POLICIES[name], *processes))
     if name == "llf, coarse":
         return  # it takes a token for 3 ns
-    llm = execute(engine(POLICIES[name], *wanted, slots=1, token_budget=1, cost=(0.0, 1.0, 0.0)))
+    llm = execute(engine(POLICIES[name], *wanted, slots=1, token_budget=1, cost=Law(0.0, 1.0)))
     assert llm.runs == core.runs

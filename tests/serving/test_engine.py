@@ -10,6 +10,7 @@ from llmos.sched.fcfs import FCFS
 from llmos.sched.mlfq import MLFQ
 from llmos.sched.rr import RoundRobin
 from llmos.sched.srtf import SRTF
+from llmos.serving.pacing import Law
 from llmos.trace import events as ev
 from llmos.trace.expand import expand, iteration_ends, tokens_of
 
@@ -53,7 +54,7 @@ def test_a_preempted_request_keeps_what_it_has_computed():
     st.lists(requests, min_size=1, max_size=8),
     st.integers(1, 4),
     st.integers(0, 30),
-    st.sampled_from([(100.0, 10.0, 1.0), (0.0, 1.0, 0.0), (12.34, 0.77, 0.013)]),
+    st.sampled_from([Law(100.0, 10.0, 1.0), Law(0.0, 1.0, 0.0), Law(12.34, 0.77, 0.013)]),
     st.sampled_from(["ostep", "textbook"]),
 )
 def test_stepping_and_skipping_give_the_same_log(policy, workload, slots, more, cost, convention):
@@ -73,13 +74,11 @@ def test_skipping_skips():
 
 def test_rounding_each_iteration_by_itself_would_differ():
     """The mutation: sums of rounded parts drift away from the rounded sum."""
-    cost, anchor = (0.4, 0.0, 0.0), 0
-    at_once = iteration_ends(anchor, 1000, 1, 1, (100.4, 0.0, 0.0))
     t = 0
     for _ in range(1000):
-        t = iteration_ends(t, 1, 1, 1, (100.4, 0.0, 0.0))
-    assert (at_once, t) == (100_400, 100_000)
-    assert iteration_ends(anchor, 3, 1, 1, cost) == 3  # time never stands still
+        t = iteration_ends(t, 1, 100.4, 0.0)
+    assert (iteration_ends(0, 1000, 100.4, 0.0), t) == (100_400, 100_000)
+    assert iteration_ends(0, 3, 0.4, 0.0) == 3  # time never stands still
 
 
 @given(
@@ -110,8 +109,8 @@ def test_what_every_iteration_must_keep(policy, workload, slots, more):
 
 def test_the_batch_is_served_together():
     """Processor sharing with economies of scale: two requests at once take far less than twice one."""
-    one = execute(engine(FCFS, request("A", 1, 100), cost=(1000.0, 10.0, 0.0)))
-    two = execute(engine(FCFS, request("A", 1, 100), request("B", 1, 100), cost=(1000.0, 10.0, 0.0)))
+    one = execute(engine(FCFS, request("A", 1, 100), cost=Law(1000.0, 10.0)))
+    two = execute(engine(FCFS, request("A", 1, 100), request("B", 1, 100), cost=Law(1000.0, 10.0)))
     assert two.outcome.state.now == pytest.approx(one.outcome.state.now, rel=0.02)
 
 

@@ -27,6 +27,7 @@ from llmos.scenario.machine import EngineSpec, PolicySpec, RequestSpec, run
 from llmos.scenario.spec import SharedSpec
 from llmos.sched.mlfq import MLFQ
 from llmos.sched.rr import RoundRobin
+from llmos.serving.pacing import Law
 from llmos.trace.log import LogFile
 
 
@@ -127,7 +128,7 @@ def desk():
         question="Who waits when an editor shares two cores with batch jobs?",
         engine=EngineSpec(
             policy=PolicySpec(name="rr", make=lambda: RoundRobin(16)),
-            cost=(400_000.0, 2_000.0, 50.0),
+            cost=Law(400_000.0, 2_000.0, 50.0),
             slots=3,
             token_budget=128,
         ),

@@ -17,7 +17,7 @@ from llmos.tui.view import View
 PAINTERS = (paint_head, paint_tasks, paint_chart, paint_side, paint_log, paint_status)
 
 CORE = ev.Processor(0, "core", "fcfs", "cpu0")
-ENGINE = ev.Processor(1, "engine", "fcfs", "engine", slots=4, cost=(10.0, 0.0, 0.0))
+ENGINE = ev.Processor(1, "engine", "fcfs", "engine", slots=4)
 
 # A runs 0-2 and blocks; B runs 3-7 after a switch of 1; C waits from 4 on. R decodes on the engine.
 STORY = [

@@ -189,14 +189,14 @@ def test_tokens_under_way_are_those_of_the_log_written_out(any_machine, events_o
 
 
 def test_the_last_iteration_of_a_record_is_over_when_the_record_comes():
-    engine = ev.Processor(0, "engine", "fcfs", slots=1, cost=(10.0, 0.0, 0.0))
+    engine = ev.Processor(0, "engine", "fcfs", slots=1)
     timeline = Timeline(
         [
             ev.Run(0, processors=[engine]),
             ev.Arrive(0, task=1, world="request", prompt=1, output=9),
             ev.Dispatch(0, 0, 1),
             ev.Tick(30),
-            ev.Iterate(30, 0, count=3, decode=[1]),
+            ev.Iterate(30, 0, count=3, pace=(10.0, 0.0), decode=[1]),
         ]
     )
     timeline.at_time(29)

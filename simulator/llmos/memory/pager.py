@@ -171,6 +171,17 @@ class Pager:
             page.pool.policy.inserted(part.key, write=part.dirty)
         return parts
 
+    def rename(self, page: Page, key: Key) -> None:
+        """Let `page` be known as `key`, which no other page is; nothing else about it changes."""
+        page.pool.policy.removed(page.key)
+        del self.pages[page.key], page.pool.pages[page.key]
+        if page.pins:
+            self.pinned.discard(page.key)
+            self.pinned.add(key)
+        page.key = key
+        self.pages[key] = page.pool.pages[key] = page
+        page.pool.policy.inserted(key, write=page.dirty)
+
     def hold(self, page: Page, holder: object) -> None:
         """Let `holder` have `page`, which stays for as long as it has it."""
         page.holders.append(holder)

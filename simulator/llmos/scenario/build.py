@@ -28,7 +28,7 @@ from llmos.scenario.programs import DEFAULT_DEVICE, Programs
 from llmos.scenario.source import Findings, Scenario
 from llmos.scenario.spec import CacheSpec, CpuSpec, DeviceSpec, EngineSpec, MachineSpec, PolicySpec
 from llmos.scenario.work import Work, gather
-from llmos.trace.expand import Cost
+from llmos.serving.pacing import Law
 
 Choice = str | Mapping[str, Any]
 FindPolicy = Callable[[Choice, World], PolicySpec | None]
@@ -191,10 +191,10 @@ def _engine(
     return EngineSpec(policy=found, cost=cost, slots=engine.slots, token_budget=engine.token_budget)
 
 
-def _iteration_cost(engine: Engine, costs: CostModel | None, findings: Findings) -> Cost | None:
+def _iteration_cost(engine: Engine, costs: CostModel | None, findings: Findings) -> Law | None:
     """The law of an iteration's time in ns: given, or fitted to a model's operations."""
     if engine.cost is not None:
-        return engine.cost.base, engine.cost.per_token, engine.cost.per_context_token
+        return Law(engine.cost.base, engine.cost.per_token, engine.cost.per_context_token)
     path = ("engine", "model")
     if costs is None:
         findings.add(
@@ -206,7 +206,7 @@ def _iteration_cost(engine: Engine, costs: CostModel | None, findings: Findings)
     except ProfileError as error:
         findings.add_error(path, error)
         return None
-    return law.base_s * 1e9, law.per_token_s * 1e9, law.per_context_s * 1e9
+    return Law(law.base_s * 1e9, law.per_token_s * 1e9, law.per_context_s * 1e9)
 
 
 def _devices(scenario: Scenario, programs: Programs, measures: Measures) -> list[DeviceSpec]:

@@ -227,7 +227,8 @@ class _Machine:
         dispatcher = Dispatcher(self.sim, self.log, engine.policy.make(), slots, self.order, Costs())
         return Engine(
             self.sim, self.log, dispatcher, self.order, cpu=cpu, token_budget=engine.token_budget,
-            cost=engine.cost, skip=engine.skip,
+            pacing=engine.pacing or engine.cost, memory=engine.memory() if engine.memory else None,
+            skip=engine.skip,
         )  # fmt: skip
 
     def _process(self, pid: int, task: TaskSpec) -> None:
@@ -289,6 +290,7 @@ class _Machine:
             **_terms(spec),
             prompt=spec.prompt,
             output=spec.output,
+            ids=list(spec.ids),
             relative_deadline_ns=spec.deadline_ns,
         )
         if self.engine is None:
@@ -345,7 +347,7 @@ def _header(spec: MachineSpec) -> ev.Run:
     if spec.engine:
         e = spec.engine
         processors.append(
-            ev.Processor(len(processors), "engine", e.policy.name, "engine", e.slots, e.token_budget, e.cost)
+            ev.Processor(len(processors), "engine", e.policy.name, "engine", e.slots, e.token_budget)
         )
     return ev.Run(
         0,

@@ -89,7 +89,8 @@ def _work(task: TaskSpec, costs: CostModel | None) -> Iterator[int]:
 
 
 def _request_ns(request: RequestSpec, engine: EngineSpec) -> Fraction:
-    base, per_token, per_context = (Fraction(part) for part in engine.cost)
+    law = engine.cost
+    base, per_token, per_context = map(Fraction, (law.base_ns, law.per_token_ns, law.per_context_ns))
     context = request.prompt + Fraction(request.output, 2)
     decode = request.output * (base / engine.slots + per_token + per_context * context)
     return decode + request.prompt * per_token

@@ -30,7 +30,8 @@ from llmos.process.shared import Shared
 from llmos.process.sync import Condition, Mutex, Semaphore
 from llmos.replacement.base import ReplacementPolicy
 from llmos.sched.base import Scheduler
-from llmos.trace.expand import Cost
+from llmos.serving.kv import KvMemory
+from llmos.serving.pacing import Law, Pacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,8 @@ class RequestSpec:
     deadline_ns: int | None = None
     nice: int = 0
     group: str = ""
+    ids: Sequence[int] = ()
+    """What the tokens of the prompt are, where that matters: equal beginnings share KV blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,13 +231,19 @@ class MemorySpec:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSpec:
-    """An LLM engine; `cost` is (base, per token, per token of context) in ns."""
+    """An LLM engine.
+
+    cost: the time of an iteration, by which load is offered; `pacing` may know it better. memory: makes
+    its KV memory; None = there is always enough.
+    """
 
     policy: PolicySpec
-    cost: Cost
+    cost: Law
     slots: int = 8
     token_budget: int = 512
     skip: bool = True
+    pacing: Pacing | None = None
+    memory: Callable[[], KvMemory] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

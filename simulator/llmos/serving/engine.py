@@ -1,11 +1,13 @@
-"""A thin LLM engine: batches of requests under a token budget, no KV memory yet.
+"""An LLM engine: batches of requests under a token budget and, if it has one, a KV memory.
 
 - It is a processor with many slots. The same dispatcher and the same policies that serve the cores
   fill it; service is counted in tokens.
 - An iteration computes one token for each request that decodes and, with what is left of the token
   budget, prompt tokens of the others, in the order in which they were dispatched (chunked prefill).
-- It takes base + per_token * tokens + per_context * context, from the cost model, and cannot be
-  interrupted: arrivals, ticks and preemption wait for its end.
+- Its time comes from a `Pacing`: a law, a profile's predictions, or a real model that does the work. It
+  cannot be interrupted: arrivals, ticks and preemption wait for its end.
+- Every request needs KV blocks for what it has computed. When they run out, the youngest one loses its
+  own: first of those who wait for a slot, then of those who have one. Who cannot get blocks is blocked.
 - Iterations in which the batch cannot change are one event (`skip`); the log, written out by
   `llmos.trace.expand`, is the same as if they had been stepped one by one.
 """
@@ -13,41 +15,79 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
+from llmos.errors import LlmosError
 from llmos.process.dispatcher import Dispatcher, Slot
 from llmos.sched.base import Why
+from llmos.serving.pacing import Pace, Pacing
 from llmos.trace import events as ev
-from llmos.trace.expand import Cost, iteration_ends
+from llmos.trace.expand import iteration_ends
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from llmos.engine.order import Order
     from llmos.engine.simulation import Alarm, Simulation
+    from llmos.serving.kv import KvMemory
     from llmos.serving.request import Request
     from llmos.trace.log import Log
+
+
+NO_BLOCK = "no free KV block"
+
+
+@dataclass(slots=True)
+class Share:
+    """What one request gets of an iteration: `tokens` tokens computed, `context` tokens attended to."""
+
+    slot: Slot
+    request: Request
+    tokens: int
+    context: int
+    decodes: bool
+
+    @property
+    def samples(self) -> bool:
+        """Whether it computes all that the request has, so that an output token comes out."""
+        return self.context == self.request.known
 
 
 @dataclass(slots=True)
 class Batch:
     """The iterations under way: who gets what, since when, and how many are done.
 
-    `anchor` is when this composition began; `context` is the total context of its first iteration.
+    `anchor` is when this composition began; the shares are those of its first iteration.
     """
 
-    slots: list[Slot]
-    prefill: list[tuple[int, int]]
-    decode: list[int]
+    shares: list[Share]
     anchor: int
-    context: int
+    pace: Pace = field(default_factory=lambda: Pace(0.0))
     done: int = 0
     last: int = 1
     """The number of the iteration at whose end the engine looks up again."""
     alarm: Alarm | None = field(default=None)
 
     @property
+    def prefill(self) -> list[tuple[int, int]]:
+        """Of each request that reads its prompt, the pid and how many tokens of it."""
+        return [(share.request.pid, share.tokens) for share in self.shares if not share.decodes]
+
+    @property
+    def decode(self) -> list[int]:
+        """The pids of those that write."""
+        return [share.request.pid for share in self.shares if share.decodes]
+
+    @property
     def tokens(self) -> int:
         """Tokens per iteration."""
-        return len(self.decode) + sum(chunk for _, chunk in self.prefill)
+        return sum(share.tokens for share in self.shares)
+
+    @property
+    def context(self) -> int:
+        """The tokens that the first iteration attends to, of all requests together."""
+        return sum(share.context for share in self.shares)
 
 
 class Engine:
@@ -62,7 +102,8 @@ class Engine:
         *,
         cpu: int,
         token_budget: int,
-        cost: Cost,
+        pacing: Pacing,
+        memory: KvMemory | None = None,
         skip: bool = True,
     ) -> None:
         self.sim = sim
@@ -71,13 +112,18 @@ class Engine:
         self.order = order
         self.cpu = cpu
         self.token_budget = token_budget
-        self.cost = cost
+        self.pacing = pacing
+        self.memory = memory
         self.skip = skip
         self.requests: dict[int, Request] = {}
         self.unfinished = 0
         self.iterations = 0
         self._members: dict[int, Slot] = {}
         """The slots that are in use, by pid, in the order of dispatch."""
+        self._waiting: dict[int, Request] = {}
+        """Requests that have blocks but no slot, by pid, the one preempted last at the end."""
+        self._blocked: list[Request] = []
+        """Those who wait for blocks."""
         self._batch: Batch | None = None
         self._busy = False
         self._asked = False
@@ -88,13 +134,22 @@ class Engine:
     # --- requests -----------------------------------------------------------------------------------
 
     def arrive(self, request: Request) -> None:
-        """Take a new request into the queue."""
+        """Take a new request into the queue.
+
+        Raises LlmosError if it could never have all the KV blocks that it needs.
+        """
         now = self.sim.now
+        request.upfront = request.prompt
+        request.burst = request.remaining = request.prompt + request.output - 1
+        if self.memory and not self.memory.fits(request.burst):
+            raise LlmosError(
+                f"request {request.name} needs KV blocks for {request.burst} tokens; "
+                f"there are {self.memory.blocks} of {self.memory.block_tokens} tokens",
+                hint="give the engine more blocks, or shorten the request",
+            )
         self.requests[request.pid] = request
         self.unfinished += 1
         request.arrival_ns = now
-        request.upfront = request.prompt
-        request.burst = request.remaining = request.prompt + request.output - 1
         if request.relative_deadline_ns is not None:
             deadline = request.deadline_ns = now + request.relative_deadline_ns
             self._misses[request.pid] = self.sim.at(deadline, self.order.decide, self._missed, request)
@@ -130,10 +185,14 @@ class Engine:
     def begin(self, slot: Slot, overhead_ns: int) -> None:  # a batch changes for nothing
         if slot.task:
             self._members[slot.task.pid] = slot
+            self._waiting.pop(slot.task.pid, None)
 
     def halt(self, slot: Slot) -> None:
         if slot.handed_back:
-            self._members.pop(slot.handed_back.pid, None)
+            pid = slot.handed_back.pid
+            self._members.pop(pid, None)
+            if self.requests[pid].table:
+                self._waiting[pid] = self.requests[pid]
 
     def sync(self, dispatcher: Dispatcher) -> None:
         """All service is charged at the end of an iteration, before anybody is asked."""
@@ -157,46 +216,65 @@ class Engine:
             self.dispatcher.tick()
         self._asked = False
         self.dispatcher.decide()
+        self._busy = True  # Who loses memory now may ask for a decision: it comes after this iteration.
         batch = self._batch = self._compose()
+        self._busy = batch is not None
+        if batch is None and self.dispatcher.ready:
+            self.request()  # All who were picked are blocked: let others have the slots.
         if batch:
-            self._busy = True
             batch.last = batch.done + (self._horizon(batch) if self.skip else 1)
             self._set_alarm(batch)
 
     def _compose(self) -> Batch | None:
         """Give each member its tokens for the next iteration; a batch that has not changed goes on."""
-        if not self._members:
+        shares = self._shares()
+        if not shares:
             return None
-        slots = list(self._members.values())
-        requests: list[Request] = [slot.task for slot in slots]  # type: ignore[misc]  # members have tasks
-        decode = [r.pid for r in requests if r.decoding]
-        if len(decode) == len(slots):
-            old = self._batch
-            if old and old.decode == decode and not old.prefill:
-                old.slots = slots
+        old = self._batch
+        if old and old.done != old.pace.iterations and all(share.decodes for share in old.shares + shares):
+            pids = [share.request.pid for share in shares]
+            if pids == old.decode:
+                old.shares = [
+                    Share(new.slot, new.request, 1, was.context, decodes=True)
+                    for new, was in zip(shares, old.shares, strict=True)
+                ]
                 return old
-        left = self.token_budget - len(decode)
-        prefill, context = [], 0
-        for r in requests:
-            if r.decoding:
-                context += r.computed + 1
-            elif left > 0:
-                chunk = min(left, r.prompt - r.computed)
-                left -= chunk
-                prefill.append((r.pid, chunk))
-                context += r.computed + chunk
-        return Batch(slots, prefill, decode, self.sim.now, context)
+        batch = Batch(shares, self.sim.now)
+        batch.pace = self.pacing.pace(batch)
+        return batch
+
+    def _shares(self) -> list[Share]:
+        """Share the token budget out: a token for each that decodes, the rest to prompts, in order."""
+        members: list[tuple[Slot, Request]] = [(slot, slot.task) for slot in self._members.values()]  # type: ignore[misc]  # members have requests
+        left = self.token_budget - sum(request.decoding for _, request in members)
+        shares = []
+        for slot, request in members:
+            if request.pid not in self._members:
+                continue  # it has lost its memory, and with it its place
+            decodes = request.decoding
+            if self.memory and not request.table:
+                self._find(request, self.memory)
+            tokens = 1 if decodes else min(left, request.known - request.computed)
+            context = request.computed + tokens
+            if tokens and (self.memory is None or self._has_room(request, context, self.memory)):
+                left -= 0 if decodes else tokens
+                shares.append(Share(slot, request, tokens, context, decodes))
+        return [share for share in shares if share.request.pid in self._members]
 
     def _horizon(self, batch: Batch) -> int:
-        """Return how many iterations can pass before a request or a quantum ends."""
-        if batch.prefill:
+        """Return how many iterations can pass before a request, a quantum, a block or the pace ends."""
+        if not all(share.decodes for share in batch.shares):
             return 1
-        left = [slot.task.remaining for slot in batch.slots if slot.task]
-        left += [slot.quantum_left for slot in batch.slots if slot.quantum_left is not None]
+        left = [share.request.remaining for share in batch.shares]
+        left += [s.slot.quantum_left for s in batch.shares if s.slot.quantum_left is not None]
+        if self.memory:
+            left += [self.memory.left_in_block(share.request) for share in batch.shares]
+        if batch.pace.iterations is not None:
+            left.append(batch.pace.iterations - batch.done)
         return min(left)
 
     def _ends(self, batch: Batch, j: int) -> int:
-        return iteration_ends(batch.anchor, j, batch.tokens, batch.context, self.cost)
+        return iteration_ends(batch.anchor, j, batch.pace.first_ns, batch.pace.growth_ns)
 
     def _set_alarm(self, batch: Batch) -> None:
         batch.alarm = self.sim.at(self._ends(batch, batch.last), self.order.iterated, self._ended)
@@ -226,18 +304,15 @@ class Engine:
         self._busy = False
         count, now = batch.last - batch.done, self.sim.now
         start = self._ends(batch, batch.done) if batch.done else batch.anchor
+        pace = (batch.pace.first_ns, batch.pace.growth_ns)
         self.emit(
             ev.Iterate(now, self.cpu, start=start, anchor=batch.anchor, first=batch.done + 1, count=count,
-                       context=batch.context, prefill=batch.prefill, decode=batch.decode)
+                       context=batch.context, pace=pace, prefill=batch.prefill, decode=batch.decode)
         )  # fmt: skip
         self.iterations += count
         batch.done, batch.alarm = batch.last, None
-        chunks = dict(batch.prefill)
-        for slot in batch.slots:
-            request: Request = slot.task  # type: ignore[assignment]
-            tokens = chunks.get(request.pid, 0) if not request.decoding else count
-            if tokens:
-                self._charge(slot, request, tokens)
+        for share in batch.shares:
+            self._charge(share.slot, share.request, share.tokens * count)
         self.request()
 
     def _charge(self, slot: Slot, request: Request, tokens: int) -> None:
@@ -245,12 +320,18 @@ class Engine:
         request.computed += tokens
         request.attained += tokens
         request.remaining -= tokens
+        if was_decoding:
+            request.written += tokens
+        elif request.computed == request.known:
+            request.written += 1
+            if request.written == 1:
+                self.emit(ev.FirstToken(self.sim.now, self.cpu, request.pid))
+        if self.memory:
+            self.memory.filled(request)
         if slot.quantum_left is not None:
             slot.quantum_left -= tokens
         if self.dispatcher.charge:
             self.dispatcher.charge(request, tokens, self.sim.now)
-        if request.decoding and not was_decoding:
-            self.emit(ev.FirstToken(self.sim.now, self.cpu, request.pid))
         if request.remaining == 0:
             self._finish(slot, request)
         elif slot.quantum_left is not None and slot.quantum_left <= 0:
@@ -264,3 +345,74 @@ class Engine:
         self.unfinished -= 1
         self.emit(ev.Exit(self.sim.now, self.cpu, request.pid, "output complete"))
         self.dispatcher.remove(slot, Why.EXITED)
+        if self.memory:
+            self.memory.release(request)
+            self._wake(self.memory)
+
+    # --- KV memory ----------------------------------------------------------------------------------
+
+    def _find(self, request: Request, memory: KvMemory) -> None:
+        """Let a request that has no blocks share those of others that begin as it does."""
+        tokens = memory.find(request)
+        if tokens:
+            request.computed += tokens
+            request.remaining -= tokens
+            self.emit(ev.Found(self.sim.now, self.cpu, request.pid, "the same beginning", tokens))
+
+    def _has_room(self, request: Request, tokens: int, memory: KvMemory) -> bool:
+        """Let `request` have blocks for its first `tokens` tokens, taken from younger ones if need be.
+
+        The oldest request never gives any, so that somebody always gets on, however they take turns.
+        """
+        while not memory.make_room(request, tokens):
+            victim = self._youngest(self._waiting) or self._youngest(self._members)
+            if victim is None or _age(victim) <= _age(request):
+                self._block(request)
+                return False
+            self._lose(victim, memory)
+            if victim.pid in self._members:
+                self._block(victim)
+        return True
+
+    def _youngest(self, pids: Iterable[int]) -> Request | None:
+        return max((self.requests[pid] for pid in pids), key=_age, default=None)
+
+    def _lose(self, victim: Request, memory: KvMemory) -> None:
+        """Take all blocks from `victim`; it must compute again what it had computed."""
+        memory.release(victim)
+        self._waiting.pop(victim.pid, None)
+        self.emit(ev.Lost(self.sim.now, self.cpu, victim.pid, NO_BLOCK, victim.computed))
+        if victim.pid in self._members:
+            _recompute(victim)
+        else:
+            self.dispatcher.change(victim, partial(_recompute, victim), NO_BLOCK)
+
+    def _block(self, request: Request) -> None:
+        """Let `request` leave its slot until there are blocks for it; those that it has it keeps for now."""
+        slot = self._members.pop(request.pid)
+        self._blocked.append(request)
+        if request.table:
+            self._waiting[request.pid] = request
+        self.emit(ev.Block(self.sim.now, self.cpu, request.pid, NO_BLOCK, on="KV memory"))
+        self.dispatcher.remove(slot, Why.BLOCKED)
+
+    def _wake(self, memory: KvMemory) -> None:
+        """Let those who wait for blocks be ready again, the oldest first, as far as there are enough."""
+        left = memory.available
+        for request in sorted(self._blocked, key=_age):
+            left -= memory.missing(request, request.known)
+            if left < 0:
+                return
+            self._blocked.remove(request)
+            self.emit(ev.Wake(self.sim.now, task=request.pid, reason="there are KV blocks"))
+            self.dispatcher.admit(request, Why.WAKEUP, self.cpu)
+
+
+def _age(request: Request) -> tuple[int, int]:
+    """What is less for older ones."""
+    return request.arrival_ns, request.pid
+
+
+def _recompute(request: Request) -> None:
+    request.remaining += request.computed
+    request.computed = 0

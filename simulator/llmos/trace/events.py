@@ -28,8 +28,7 @@ class Event(Struct, tag_field="kind", omit_defaults=True, gc=False):
 class Processor(Struct, omit_defaults=True):
     """A core or an engine, as the log's first line describes it.
 
-    `speed` is a core's. `cost` holds an engine's iteration cost in nanoseconds: base, per token, per
-    context token.
+    `speed` is a core's.
     """
 
     id: int
@@ -38,7 +37,6 @@ class Processor(Struct, omit_defaults=True):
     name: str = ""
     slots: int = 1
     token_budget: int = 0
-    cost: tuple[float, float, float] = (0.0, 0.0, 0.0)
     speed: float = 1.0
 
 
@@ -500,9 +498,9 @@ class Iterate(Event, tag="iterate", gc=True):
     """An engine has done `count` iterations with the same batch; the last one ended at `t`.
 
     `prefill` lists (pid, prompt tokens computed), `decode` the pids that got one token per iteration.
-    Iteration number j since the batch last changed (at `anchor`) ends at anchor + C(j); this record
-    covers j = first .. first + count - 1, and `start` is where the first of them began.
-    `context` is the total context (tokens, incl. new) of iteration number 1.
+    Iteration number j since the batch last changed (at `anchor`) takes first_ns + (j - 1) * growth_ns,
+    the two numbers of `pace`; this record covers j = first .. first + count - 1, and `start` is where the
+    first of them began. `context` is the total context (tokens, incl. new) of iteration number 1.
     """
 
     start: int = 0
@@ -510,8 +508,21 @@ class Iterate(Event, tag="iterate", gc=True):
     first: int = 1
     count: int = 1
     context: int = 0
+    pace: tuple[float, float] = (0.0, 0.0)
     prefill: list[tuple[int, int]] = field(default_factory=list)
     decode: list[int] = field(default_factory=list)
+
+
+class Found(Event, tag="found"):
+    """The first `tokens` tokens of a request are in KV memory already: it shares their blocks."""
+
+    tokens: int = 0
+
+
+class Lost(Event, tag="lost"):
+    """A request's KV blocks were needed by others: it must compute its `tokens` tokens again."""
+
+    tokens: int = 0
 
 
 class FirstToken(Event, tag="first_token"):
@@ -529,7 +540,7 @@ KINDS: tuple[type[Event], ...] = (
     Migrate, Hotplug, Warm, Share, Deadlock, Queue, Syscall, Interrupt, Tick, IoStart, IoDone, Release,
     Complete, Abort, Miss, Touched, Reference, Fault, Evict, Region, FileAccess,
     Readahead, Writeback, Drop, Huge, Compact, Merge, OomKill, Reclaim, Thrashing, SwapTask,
-    Iterate, FirstToken, End,
+    Iterate, Found, Lost, FirstToken, End,
 )  # fmt: skip
 
 

@@ -9,21 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from llmos.trace.events import Event, Iterate, Run
-
-Cost = tuple[float, float, float]
-"""Nanoseconds per iteration, per token, per token of context."""
+from llmos.trace.events import Event, Iterate
 
 
-def iteration_ends(anchor: int, j: int, tokens: int, context: int, cost: Cost) -> int:
-    """Return when iteration number `j` (1, 2, ...) of a run with an unchanged batch ends.
+def iteration_ends(anchor: int, j: int, first_ns: float, growth_ns: float) -> int:
+    """Return when iteration number `j` (1, 2, ...) since the anchor ends.
 
-    Each iteration computes `tokens` tokens; the context is `context` tokens in the first one and
-    grows by `tokens` each time.
+    The first one takes `first_ns`, and every other one `growth_ns` more than the one before it.
     """
-    base, per_token, per_context = cost
-    grown = context * j + tokens * (j * (j - 1) // 2)
-    return anchor + max(j, round(j * (base + per_token * tokens) + per_context * grown))
+    return anchor + max(j, round(j * first_ns + growth_ns * (j * (j - 1) // 2)))
 
 
 def tokens_of(record: Iterate) -> int:
@@ -34,26 +28,22 @@ def tokens_of(record: Iterate) -> int:
 def expand(events: Iterable[Event]) -> list[Event]:
     """Return `events` with every compact record replaced by the single ones it stands for.
 
-    They are in time order again; at one instant iterations come first, the rest as they were. A record
-    that names no processor of the log stays as it is.
+    They are in time order again; at one instant iterations come first, the rest as they were.
     """
-    costs: dict[int, Cost] = {}
     out: list[Event] = []
     for event in events:
-        if isinstance(event, Run):
-            costs = {p.id: p.cost for p in event.processors}
-        if isinstance(event, Iterate) and event.cpu in costs:
-            out.extend(_iterations(event, costs[event.cpu]))
+        if isinstance(event, Iterate):
+            out.extend(_iterations(event))
         else:
             out.append(event)
     header, rest = out[:1], out[1:]
     return header + sorted(rest, key=lambda event: (event.t, not isinstance(event, Iterate)))
 
 
-def _iterations(run: Iterate, cost: Cost) -> Iterator[Iterate]:
-    start, tokens = run.start, tokens_of(run)
+def _iterations(run: Iterate) -> Iterator[Iterate]:
+    start = run.start
     for j in range(run.first, run.first + run.count):
-        end = iteration_ends(run.anchor, j, tokens, run.context, cost)
+        end = iteration_ends(run.anchor, j, *run.pace)
         yield Iterate(
             end,
             run.cpu,
@@ -61,6 +51,7 @@ def _iterations(run: Iterate, cost: Cost) -> Iterator[Iterate]:
             anchor=run.anchor,
             first=j,
             context=run.context,
+            pace=run.pace,
             prefill=run.prefill,
             decode=run.decode,
         )

@@ -330,6 +330,12 @@ class State:
         for pid in event.decode:
             self.tasks[pid].computed += event.count
 
+    def _found(self, event: ev.Found) -> None:
+        self.tasks[event.task].computed += event.tokens
+
+    def _lost(self, event: ev.Lost) -> None:
+        self.tasks[event.task].computed -= event.tokens
+
     def _first_token(self, event: ev.FirstToken) -> None:
         self.tasks[event.task].first_token_ns = event.t
 
@@ -381,6 +387,8 @@ class State:
         ev.Complete: _complete,
         ev.Miss: _miss,
         ev.Iterate: _iterate,
+        ev.Found: _found,
+        ev.Lost: _lost,
         ev.FirstToken: _first_token,
         ev.End: _end,
     }

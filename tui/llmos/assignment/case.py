@@ -24,6 +24,7 @@ from llmos.scenario.machine import (
     run,
 )
 from llmos.sched.base import Scheduler
+from llmos.serving.pacing import Law
 from llmos.trace.events import Dispatch, Event
 
 
@@ -69,7 +70,7 @@ class Prompt:
 
 
 SLOTS, TOKEN_BUDGET = 2, 32
-ITERATION = (10_000_000.0, 500_000.0, 0.0)
+ITERATION = Law(10_000_000.0, 500_000.0)
 """The engine of all cases: 10 ms for each iteration and 0.5 ms for each token in it."""
 
 

@@ -71,6 +71,8 @@ KINDS: Final = {
     "tick": _on(GROUND, YELLOW),
     "exit": _on(GROUND, PURPLE),
     "first_token": _on(GROUND, YELLOW),
+    "found": _on(GROUND, SKY),
+    "lost": _on(GROUND, VERMILION, bold=True),
     "abort": _on(GROUND, VERMILION, bold=True),
     "deadlock": _on(GROUND, VERMILION, bold=True),
     "share": _on(GROUND, YELLOW),

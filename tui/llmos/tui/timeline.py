@@ -175,20 +175,19 @@ class Timeline:
     def under_way(self) -> dict[int, int]:
         """Return the tokens, by pid, of iterations that are over by now but whose record is yet to come."""
         tokens: dict[int, int] = {}
-        for cpu, places in self._iterates.items():
+        for places in self._iterates.values():
             following = _after(places, self.k)
             if following is not None:
                 with suppress(ArithmeticError):  # a forged log may hold numbers beyond any float
-                    self._count(cpu, self.events[following - 1], tokens)
+                    self._count(self.events[following - 1], tokens)
         return tokens
 
-    def _count(self, cpu: int, run: ev.Event, tokens: dict[int, int]) -> None:
-        cost = next((p.cost for p in self.state.header.processors if p.id == cpu), None)
-        if cost is None or not isinstance(run, ev.Iterate) or run.prefill or run.start >= self.t:
+    def _count(self, run: ev.Event, tokens: dict[int, int]) -> None:
+        if not isinstance(run, ev.Iterate) or run.prefill or run.start >= self.t:
             return
 
         def ends(j: int) -> int:
-            return iteration_ends(run.anchor, j, len(run.decode), run.context, cost)
+            return iteration_ends(run.anchor, j, *run.pace)
 
         # The last one is over when its record is there: at one instant, the order of events decides.
         numbers = range(run.first, run.first + run.count - 1)

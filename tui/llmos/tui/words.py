@@ -113,6 +113,8 @@ def _arguments(event: ev.Event, name: Callable[[int], str]) -> str:
 
 def _between_tasks(event: ev.Event, name: Callable[[int], str]) -> str:
     match event:
+        case ev.Found(tokens=tokens) | ev.Lost(tokens=tokens):
+            return f"{tokens} tokens"
         case ev.Exec():
             return f"becomes {event.name}"
         case ev.Change():
