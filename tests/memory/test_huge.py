@@ -37,6 +37,7 @@ from llmos.process.program import (
 from llmos.scenario.machine import run
 from llmos.scenario.spec import Injection, MemorySpec
 from llmos.trace import events as ev
+from llmos.trace.metrics import metrics
 
 BITS = (16, 9, 9, 2)
 """A page table in which a huge page is 4 pages."""
@@ -77,7 +78,8 @@ def test_the_first_touch_brings_a_huge_page_and_what_nobody_touches_of_it_is_was
     assert [(f.pages, f.rss) for f in brought] == [(4, 4), (4, 8)]
     assert [f.cost_ns for f in brought] == [costs.minor_fault_ns + 4 * costs.zero_page_ns] * 2
     assert [event.untouched for event in of_kind(events, "free")] == [1, 3]
-    assert outcome.state.memory.huge.untouched == 4
+    assert outcome.state.memory.huge.untouched == metrics(outcome.state)["memory.huge_untouched"] == 4
+    assert metrics(outcome.state)["memory.huge_faults"] == 2
     assert outcome.state.memory.tasks[1].most_rss_pages == 8
     assert memory_.pager.frames.free_frames == 16
 
@@ -139,6 +141,8 @@ def test_the_scanner_promotes_where_few_pages_are_missing(max_none: int, promoti
     outcome, events, _ = play(machine(huge_memory(16, "madvise", max_none=max_none), program))
     made = of_kind(events, "promote")
     assert len(made) == outcome.state.memory.huge.promotions == promotions
+    assert metrics(outcome.state).get("memory.huge_promotions", 0) == promotions
+    assert metrics(outcome.state).get("memory.huge_cost_ns", 0) == sum(event.cost_ns for event in made)
     assert len(faults(events)) == 2 + (0 if promotions else 2)
     for event in made:
         costs = Costs()

@@ -22,6 +22,7 @@ from llmos.process import program as calls
 from llmos.process.program import Compute, Fork, Madvise, Mmap, Sleep, Wait
 from llmos.scenario.spec import Injection, MemorySpec
 from llmos.trace import events as ev
+from llmos.trace.metrics import metrics
 
 MS = 1_000_000
 PAGE = 4096
@@ -66,6 +67,9 @@ def test_alike_pages_share_one_frame_and_the_profit_is_linuxs() -> None:
     costs = Costs()
     assert merges[1].cost_ns == 16 * costs.compare_page_ns + 15 * costs.minor_fault_ns
     assert outcome.state.memory.merging.scanned == 64
+    numbers = metrics(outcome.state)
+    assert numbers["memory.merging_saved_max"] == 15
+    assert numbers["memory.merging_cost_ns"] == sum(event.cost_ns for event in merges)
     stolen = [e.cost_ns for e in events if isinstance(e, ev.Interrupt) and e.irq == "ksmd"]
     assert stolen == [event.cost_ns for event in merges]
     assert outcome.state.memory.tasks[1].most_rss_pages == 16  # everybody still has all of his pages

@@ -45,6 +45,13 @@ QUANTITIES = {
     "page_cache_hit_ratio": "Page cache hit ratio",
     "readahead_wasted": "Pages read ahead in vain",
     "written_back": "Pages written back",
+    "huge_faults": "Huge pages at the first touch",
+    "huge_promotions": "Promotions to huge pages",
+    "huge_splits": "Splits of huge pages",
+    "huge_untouched": "Untouched parts of huge pages",
+    "huge_cost": "Promoting, splitting and moving",
+    "merging_saved": "Pages saved by merging",
+    "merging_cost": "Scanning and merging",
     "tlb_first_miss_ratio": "TLB miss ratio, first level",
     "tlb_miss_ratio": "TLB miss ratio",
     "access": "Access time",
@@ -53,8 +60,8 @@ QUANTITIES = {
 # The field has other words for the same thing in the other world.
 IN_LLM = {"response": "Time to first run", "turnaround": "End-to-end time", "tasks": "Requests"}
 
-HIGHER = {"finished", "throughput", "utilisation", "tokens", "page_cache_hit_ratio"}
-NEITHER = {"tasks", "accesses", "written_back"}
+HIGHER = {"finished", "throughput", "utilisation", "tokens", "page_cache_hit_ratio", "merging_saved"}
+NEITHER = {"tasks", "accesses", "written_back", "huge_faults", "huge_promotions", "huge_splits"}
 SHARES = {"utilisation", "overhead", "tlb_first_miss_ratio", "tlb_miss_ratio", "page_cache_hit_ratio"}
 RATES = {"throughput": "per s", "tokens": "tokens per s"}
 

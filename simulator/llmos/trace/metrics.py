@@ -79,7 +79,8 @@ TOTALS: Final = (
 MEMORY: Final = (
     "accesses", "minor_faults", "major_faults", "faults_per_1000", "evictions", "writebacks", "oom_kills",
     "tlb_first_miss_ratio", "tlb_miss_ratio", "access_mean_ns", "effective_access_mean_ns",
-    "page_cache_hit_ratio", "readahead_wasted", "written_back",
+    "page_cache_hit_ratio", "readahead_wasted", "written_back", "huge_faults", "huge_promotions",
+    "huge_splits", "huge_untouched", "huge_cost_ns", "merging_saved_max", "merging_cost_ns",
 )  # fmt: skip
 SUBJECTS: Final = (*WORLDS.values(), "memory")
 """What there are numbers of: the first parts of their names."""
@@ -172,3 +173,13 @@ def _of_memory(memory: MemoryState) -> Iterable[tuple[str, float]]:
         yield "page_cache_hit_ratio", cache.hits / (cache.hits + cache.misses)
         yield "readahead_wasted", cache.wasted_ahead
         yield "written_back", cache.written_back
+    huge, merging = memory.huge, memory.merging
+    if huge.most or huge.failures:
+        yield "huge_faults", huge.faults
+        yield "huge_promotions", huge.promotions
+        yield "huge_splits", huge.splits
+        yield "huge_untouched", huge.untouched
+        yield "huge_cost_ns", huge.cost_ns
+    if merging.scanned:
+        yield "merging_saved_max", merging.most_saved
+        yield "merging_cost_ns", merging.cost_ns
