@@ -238,7 +238,7 @@ def test_where_no_file_can_be_written_the_rest_is_measured(tmp_path, monkeypatch
     rounds = real()
     assert {"syscall", "minor_fault"} <= rounds.samples.keys()
     assert not any(name.startswith(("file", "direct", "major", "fsync")) for name in rounds.samples)
-    assert sum("no folder for a temporary file" in note for note in rounds.notes) == 5
+    assert sum("no folder takes a temporary file" in note for note in rounds.notes) == 5
 
 
 @pytest.mark.skipif(not IN_MEMORY.is_dir(), reason="this system has no file system in memory there")
@@ -248,6 +248,16 @@ def test_a_file_in_memory_is_never_taken_for_a_disk(monkeypatch):
     assert "file_read_warm" in rounds.samples
     assert not any(name.startswith(("file_read_cold", "direct", "major", "fsync")) for name in rounds.samples)
     assert sum(files.NOT_DROPPED in note for note in rounds.notes) == 4
+
+
+@pytest.mark.skipif(not IN_MEMORY.is_dir(), reason="this system has no file system in memory there")
+def test_a_folder_on_a_disk_is_taken_rather_than_one_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_folders", lambda: [str(IN_MEMORY), str(tmp_path)])
+    if not files._tried(str(tmp_path)):
+        pytest.skip("nor can the pages of files here be dropped")
+    with files.scratch_file() as file:
+        assert os.fstat(file).st_dev == tmp_path.stat().st_dev
+        assert files._folder_of(file) == str(tmp_path)
 
 
 def test_mincore_sees_what_is_read_and_what_is_dropped():

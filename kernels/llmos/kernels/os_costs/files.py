@@ -16,11 +16,12 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from io import FileIO
 from pathlib import Path
 from statistics import median
+from typing import IO
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from llmos.costs.profile import user_folder
 from llmos.kernels.os_costs.rounds import LackError, Sample
 
 PAGE_BYTES = mmap.PAGESIZE
-FILE_BYTES = 32 * 2**20
+BLOCK_BYTES, FILE_BYTES = 2**20, 32 * 2**20
 SMALL_BYTES, LARGE_BYTES = 4096, 8 * 2**20
 SMALL_READS = 16
 WARM_READS = 512
@@ -40,22 +41,30 @@ NOT_DROPPED = "the page cache keeps the file; its file system may be in memory"
 @contextmanager
 def scratch_file() -> Iterator[int]:
     """Yield the descriptor of a nameless file, where possible of one that can be dropped from memory."""
-    with ExitStack() as stack:
-        kept: int | None = None
-        for folder in _folders():
-            try:
-                file = stack.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0))
-                file.write(random.Random(1).randbytes(2**20) * (FILE_BYTES // 2**20))
-                os.fsync(file.fileno())
-            except OSError:
-                continue
-            kept = file.fileno() if kept is None else kept
-            if _is_dropped(file.fileno()):
-                kept = file.fileno()
-                break
-        if kept is None:
-            raise LackError("no folder for a temporary file of 32 MiB")
-        yield kept
+    usable = {folder: droppable for folder in _folders() if (droppable := _tried(folder)) is not None}
+    if not usable:
+        raise LackError("no folder takes a temporary file")
+    with tempfile.TemporaryFile(dir=max(usable, key=lambda folder: usable[folder])) as file:
+        _fill_up(file, FILE_BYTES)
+        yield file.fileno()
+
+
+def _tried(folder: str) -> bool | None:
+    """Return whether a file in that folder can be dropped from memory; None if there can be none."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            _fill_up(file, BLOCK_BYTES)
+            return _is_dropped(file.fileno())
+    except OSError:
+        return None
+
+
+def _fill_up(file: IO[bytes], size_bytes: int) -> None:
+    block = random.Random(1).randbytes(BLOCK_BYTES)
+    for _ in range(size_bytes // BLOCK_BYTES):
+        file.write(block)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _folders() -> list[str]:
