@@ -17,7 +17,7 @@ from llmos.kernels.calibrate import calibrate
 @click.option("--name", default="", help="What to call the profile.")
 @json_option
 def command(device: str, quick: bool, budget: float | None, name: str, as_json: bool) -> None:
-    """Time real matrix products on this machine and save the result as a profile.
+    """Time matrix products and the operating system of this machine, and save the result as a profile.
 
     Scenarios use it as `profile = "this-machine"`. Needs torch.
     """
