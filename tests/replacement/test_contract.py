@@ -11,7 +11,7 @@ from llmos.replacement.base import ReplacementPolicy
 from llmos.replacement.clock import Clock
 from llmos.replacement.fifo import Fifo
 from llmos.replacement.lru import Lru
-from llmos.replacement.places import Places
+from llmos.replacement.places import LruPlaces, Places, places
 
 # Bytes are drawn at one go, numbers of a list one by one: that takes longer than the policies.
 references = st.binary(min_size=20, max_size=80).map(lambda drawn: [byte % 10 for byte in drawn])
@@ -129,6 +129,31 @@ def test_a_class_made_of_a_quick_one_is_told_of_hits_in_its_own_way(policy: type
     mine.on_hit()("a")
     mine.on_hit(write=True)("a")
     assert told == [("a", False), ("a", True)]
+
+
+@given(refs=references, capacity=st.integers(1, 5))
+def test_places_made_for_lru_do_what_its_policy_does(refs: list[int], capacity: int) -> None:
+    slow, quick = Places(capacity, Lru()), places(capacity, Lru())
+    assert isinstance(quick, LruPlaces)
+    for key in refs:
+        if key not in slow.resident:
+            assert key not in quick.resident
+            assert quick.take(key) == slow.take(key)
+        elif key % 4 == 0:
+            slow.remove(key)
+            quick.remove(key)
+        else:
+            slow.on_hit(key)
+            quick.on_hit(key)
+        assert list(quick.resident) == [resident for resident, _ in slow.policy.show()[""]]
+
+
+def test_other_policies_have_no_places_made_for_lru() -> None:
+    class Mine(Lru):
+        pass
+
+    assert isinstance(places(3, Mine()), Places)
+    assert isinstance(places(3, Clock()), Places)
 
 
 class Liar(Fifo):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, cast
 
 from llmos.replacement.base import ReplacementPolicy
-from llmos.replacement.places import Places
+from llmos.replacement.places import places
 
 EVERYBODY: Final = -1
 """The ASID of global entries."""
@@ -75,33 +75,31 @@ class Array:
     `views` are those that it serves, each a list by page level: of data, of code, or both.
     """
 
-    __slots__ = ("_on_hit", "_sets", "_views", "entries", "shape")
+    __slots__ = ("_sets", "_views", "entries", "shape")
 
     def __init__(self, shape: Shape, make: PolicyMaker, views: Sequence[Sequence[View]] = ()) -> None:
         self.shape = shape
         self.entries: dict[Key, Cached] = {}
-        self._sets = [Places(shape.ways, make(shape.ways)) for _ in range(shape.sets)]
-        self._on_hit = [places.policy.on_hit() for places in self._sets]
+        self._sets = [places(shape.ways, make(shape.ways)) for _ in range(shape.sets)]
         self._views = views
 
     def use(self, key: Key) -> None:
         """Tell the policy that the entry `key` was used."""
-        self._on_hit[key[1] % len(self._sets)](key)
+        self._sets[key[1] % len(self._sets)].on_hit(key)
 
     def put(self, key: Key, cached: Cached) -> None:
         """Enter `key`, in place of a victim if its set is full."""
         owner, number, level = key
-        i = number % len(self._sets)
-        on_hit = self._on_hit[i]
+        ways = self._sets[number % len(self._sets)]
         if key in self.entries:
-            on_hit(key)
+            ways.on_hit(key)
             self.entries[key] = cached
             return
-        victim = self._sets[i].take(key)
+        victim = ways.take(key)
         if victim is not None:
             self._forget(cast("Key", victim))
         self.entries[key] = cached
-        found = (on_hit, key, self)
+        found = (ways.on_hit, key, self)
         for views in self._views:
             owners = views[level].owners
             if owner in owners:

@@ -7,11 +7,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Container, Iterable
 from typing import NamedTuple
 
 from llmos.errors import PolicyError
 from llmos.replacement.base import NONE, Key, ReplacementPolicy
+from llmos.replacement.lru import Lru
 
 
 class Reference(NamedTuple):
@@ -25,16 +27,20 @@ class Reference(NamedTuple):
 HIT = Reference(hit=True)
 FREE = Reference(hit=False)
 
+NOBODY = "it names no victim, though not all keys are spared"
+
 
 class Places:
     """`capacity` places (at least 1), filled and emptied as `policy` says."""
 
-    __slots__ = ("capacity", "policy", "resident")
+    __slots__ = ("capacity", "on_hit", "policy", "resident")
 
     def __init__(self, capacity: int, policy: ReplacementPolicy) -> None:
         self.capacity = capacity
         self.policy = policy
         self.resident: dict[Key, None] = {}
+        self.on_hit = policy.on_hit()
+        """What is to be called with a resident key that is read."""
 
     def refer(
         self, key: Key, *, write: bool = False, spared: Container[Key] = NONE, why: bool = False
@@ -56,7 +62,7 @@ class Places:
 
     def misses(self, keys: Iterable[Key]) -> int:
         """Refer to all `keys`, as `refer` does for each, and return how many were not resident."""
-        resident, on_hit, take = self.resident, self.policy.on_hit(), self.take
+        resident, on_hit, take = self.resident, self.on_hit, self.take
         missed = 0
         for key in keys:
             if key in resident:
@@ -71,7 +77,9 @@ class Places:
         policy, resident = self.policy, self.resident
         victim = None
         if len(resident) >= self.capacity:
-            victim = self._victim(key, NONE)
+            victim = chosen(policy, resident, NONE, key)
+            if victim is None:
+                raise _broken(policy, NOBODY)
             del resident[victim]
             policy.evicted(victim)
         resident[key] = None
@@ -89,8 +97,35 @@ class Places:
         if victim is not None:
             return victim
         if not all(other in spared for other in self.resident):
-            raise _broken(self.policy, "it names no victim, though not all keys are spared")
+            raise _broken(self.policy, NOBODY)
         raise LookupError(f"all {self.capacity} places are spared; there is none for {key!r}")
+
+
+class LruPlaces:
+    """`Places` under LRU, where speed counts: in the order in which they are resident they go."""
+
+    __slots__ = ("capacity", "on_hit", "resident")
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.resident: OrderedDict[Key, None] = OrderedDict()
+        self.on_hit: Callable[[Key], object] = self.resident.move_to_end
+
+    def take(self, key: Key) -> Key | None:
+        """Give a place to `key`, which has none; return who had to go, None if nobody."""
+        resident = self.resident
+        victim = resident.popitem(last=False)[0] if len(resident) >= self.capacity else None
+        resident[key] = None
+        return victim
+
+    def remove(self, key: Key) -> None:
+        """Empty the place of the resident `key`."""
+        del self.resident[key]
+
+
+def places(capacity: int, policy: ReplacementPolicy) -> Places | LruPlaces:
+    """Return `capacity` places under the fresh `policy`, for who needs no more than to take and to remove."""
+    return LruPlaces(capacity) if type(policy) is Lru else Places(capacity, policy)
 
 
 def chosen(
