@@ -10,7 +10,8 @@ from llmos.costs.ops import Matmul, VectorAdd  # noqa: E402 — what follows nee
 from llmos.errors import ProfileError  # noqa: E402
 from llmos.kernels.calibrate import calibrate  # noqa: E402
 from llmos.kernels.device import open_device  # noqa: E402
-from llmos.kernels.timers import Pool, last_cache_bytes, one_thread  # noqa: E402
+from llmos.kernels.pool import Pool  # noqa: E402
+from llmos.kernels.timers import last_cache_bytes, one_thread  # noqa: E402
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 

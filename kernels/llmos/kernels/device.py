@@ -13,10 +13,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from llmos.costs.ops import Op
+from llmos.costs.ops import Matmul, Op
 from llmos.errors import ProfileError, did_you_mean
 
 KINDS = ("cpu", "cuda", "null")
+EAGER = "eager"
+WAYS = (EAGER, "compiled", "compiled-dynamic", "cuda-graph", "blocked", "triton", "pruned")
+"""Ways to run a kernel; `llmos.kernels.ways` says what each is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is known of a kernel beside its time.
+
+    error: relative to float64, None where nothing was computed. stored_bytes: what a model keeps for
+    it, its weights or its keys and values. note: which of several kernels it is.
+    """
+
+    error: float | None
+    stored_bytes: int
+    note: str = ""
 
 
 class Device(Protocol):
@@ -37,16 +53,20 @@ class Device(Protocol):
         """Provenance: `device`, `driver`, `torch`, `threads`, then whatever else is worth telling."""
         ...
 
-    def lacks(self, op: Op) -> str:
+    def lacks(self, op: Op, way: str = EAGER) -> str:
         """Why that operation cannot be timed here, for whatever size it has; "" when it can."""
         ...
 
-    def sample(self, op: Op) -> float:
-        """The time of one run of `op`."""
+    def sample(self, op: Op, way: str = EAGER) -> float:
+        """The time of one run of `op`, run this way."""
         ...
 
-    def launch(self) -> float:
-        """The time of an operation on almost nothing."""
+    def launch(self, way: str = EAGER) -> float:
+        """The time of an operation on almost nothing, run this way."""
+        ...
+
+    def examine(self, op: Op, way: str = EAGER) -> Examined:
+        """How exact `op` is when it is run this way, and what it keeps in memory."""
         ...
 
     def copy_rate(self) -> float:
@@ -72,14 +92,17 @@ class NullDevice:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
-    def lacks(self, op: Op) -> str:
+    def lacks(self, op: Op, way: str = EAGER) -> str:
         return ""
 
-    def sample(self, op: Op) -> float:
+    def sample(self, op: Op, way: str = EAGER) -> float:
         return self._rippled(self.launch_s + max(op.flops / self.peak_flops, op.bytes / self.bandwidth))
 
-    def launch(self) -> float:
+    def launch(self, way: str = EAGER) -> float:
         return self._rippled(self.launch_s)
+
+    def examine(self, op: Op, way: str = EAGER) -> Examined:
+        return Examined(None, op.weight_bytes if isinstance(op, Matmul) else 0)
 
     def copy_rate(self) -> float:
         return self._rippled(self.bandwidth)

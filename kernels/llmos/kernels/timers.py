@@ -1,59 +1,36 @@
 """Timing operations on real devices.
 
-- Inputs are cold: each run takes the next stretch of a pool larger than the last cache, as a model
-  that walks through its weights does. They are random, not zeros.
+- Inputs are cold: each run takes the next stretch of a pool larger than the last cache.
 - CPU: one thread, and the CPU time of that thread, which another program's turn on the core does not
   enter. Short operations are run several times under one reading of the clock.
 - CUDA: events on the stream, after the L2 cache was overwritten.
+- What a way has to do first (compile, tune, record) is done before the clock starts.
 - Within `one_thread` torch uses one thread; after it, as many as before.
 """
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from llmos.costs.ops import Op, VectorAdd
-from llmos.kernels.matmul import KERNELS, TORCH_DTYPES
+from llmos.costs.ops import Matmul, Op, show_op
+from llmos.errors import ProfileError
+from llmos.kernels.accuracy import checked, error_of, pruned_error, stored_bytes
+from llmos.kernels.device import EAGER, Examined
+from llmos.kernels.ops import Kernel, kernel_of
+from llmos.kernels.ops.dense import run_vector_add
+from llmos.kernels.pool import Fresh, Pool
+from llmos.kernels.ways import Run, first_line, prepare, record, way_lacks
 
 SHORTEST_READING_S = 200e-6  # The clock itself takes about 1 us to read: at most half a percent of it.
 MOST_RUNS_PER_READING = 64
 USUAL_CACHE_BYTES = 32 * 2**20  # Where the system does not tell.
 LARGEST_POOL_BYTES = 512 * 2**20
-RANDOM_STRETCH = 2**20  # Numbers drawn; the ring repeats them, for what counts is where they lie.
-
-
-class Pool:
-    """Flat tensors of random numbers, handed out in turn from a ring larger than the cache."""
-
-    def __init__(self, size_bytes: int, device: str) -> None:
-        self._bytes = size_bytes
-        self._device = device
-        self._rings: dict[tuple[str, str], Tensor] = {}
-        self._next: dict[tuple[str, str], int] = {}
-
-    def take(self, count: int, dtype: str, role: str) -> Tensor:
-        """The next `count` elements; what is read ("in") never overlaps what is written ("out")."""
-        key = (dtype, role)
-        ring = self._rings.get(key)
-        if ring is None or ring.numel() < count:
-            self._next[key] = 0
-            ring = self._rings[key] = self._filled(count, TORCH_DTYPES[dtype])
-        start = self._next[key]
-        if start + count > ring.numel():
-            start = 0
-        self._next[key] = start + count
-        return ring[start : start + count]
-
-    def _filled(self, count: int, dtype: torch.dtype) -> Tensor:
-        elements = max(self._bytes // dtype.itemsize, count)
-        stretch = torch.randn(RANDOM_STRETCH, device=self._device).to(dtype)
-        return stretch.repeat(-(-elements // RANDOM_STRETCH))
+LAUNCHES = 500
 
 
 class CpuDevice:
@@ -65,7 +42,7 @@ class CpuDevice:
     def __init__(self) -> None:
         self._cache_bytes = last_cache_bytes()
         self._pool = Pool(min(2 * self._cache_bytes, LARGEST_POOL_BYTES), "cpu")
-        self._runs: dict[Op, int] = {}
+        self._runs: dict[tuple[Op, str], int] = {}
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -77,32 +54,36 @@ class CpuDevice:
             "last-level cache": f"{self._cache_bytes / 2**20:g} MiB",
         }
 
-    def lacks(self, op: Op) -> str:
-        return lacks(op)
+    def lacks(self, op: Op, way: str = EAGER) -> str:
+        return lacks(op, way, "cpu")
 
-    def sample(self, op: Op) -> float:
-        kernel = KERNELS[op.kind]
-        runs = self._runs.get(op, 1)
-        calls = [
-            kernel.operands(op, lambda n, role: self._pool.take(n, op.arithmetic, role)) for _ in range(runs)
-        ]
-        run = kernel.run
+    def sample(self, op: Op, way: str = EAGER) -> float:
+        kernel = kernel_for(op, "cpu")
+        run = prepare(kernel.run, way)
+        runs = self._runs.get((op, way), 0)
+        calls = [kernel.operands(op, self._pool) for _ in range(max(runs, 1))]
+        if not runs:
+            first_run(op, way, run, calls[0])
         start = time.thread_time()
         for operands in calls:
             run(*operands)
-        seconds = (time.thread_time() - start) / runs
-        if op not in self._runs:
+        seconds = (time.thread_time() - start) / len(calls)
+        if not runs:
             enough = SHORTEST_READING_S / max(seconds, 1e-7)
-            self._runs[op] = max(1, min(MOST_RUNS_PER_READING, round(enough)))
+            self._runs[op, way] = max(1, min(MOST_RUNS_PER_READING, round(enough)))
         return seconds
 
-    def launch(self) -> float:
+    def launch(self, way: str = EAGER) -> float:
         x, y, out = (torch.zeros(1) for _ in range(3))
-        run = KERNELS[VectorAdd.kind].run
+        run = prepare(run_vector_add, way)
+        run(x, y, out)
         start = time.thread_time()
-        for _ in range(500):
+        for _ in range(LAUNCHES):
             run(x, y, out)
-        return (time.thread_time() - start) / 500
+        return (time.thread_time() - start) / LAUNCHES
+
+    def examine(self, op: Op, way: str = EAGER) -> Examined:
+        return examined(op, way, "cpu")
 
     def copy_rate(self) -> float:
         count = self._cache_bytes // 4  # As many bytes as the cache, of a ring twice as large.
@@ -124,6 +105,7 @@ class CudaDevice:
         self._pool = Pool(256 * 2**20, "cuda")
         cache_bytes = int(getattr(self._about, "L2_cache_size", 64 * 2**20))
         self._flush = torch.empty(2 * cache_bytes, dtype=torch.uint8, device="cuda")
+        self._ready: set[tuple[Op, str]] = set()
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -136,22 +118,43 @@ class CudaDevice:
             "memory": f"{self._about.total_memory / 2**30:.0f} GiB",
         }
 
-    def lacks(self, op: Op) -> str:
+    def lacks(self, op: Op, way: str = EAGER) -> str:
         if op.arithmetic == "bf16" and not torch.cuda.is_bf16_supported():
             return "this GPU has no bf16"
-        return lacks(op)
+        return lacks(op, way, "cuda")
 
-    def sample(self, op: Op) -> float:
-        kernel = KERNELS[op.kind]
-        operands = kernel.operands(op, lambda n, role: self._pool.take(n, op.arithmetic, role))
+    def sample(self, op: Op, way: str = EAGER) -> float:
+        kernel = kernel_for(op, "cuda")
+        operands = kernel.operands(op, self._pool)
+        if way == "cuda-graph":  # A graph keeps the addresses that it was recorded with.
+            recorded = operands
+            run, operands = self._pool.once(("graph", op), lambda: record(kernel.run, *recorded)), ()
+        else:
+            run = prepare(kernel.run, way)
+        if (op, way) not in self._ready:
+            first_run(op, way, run, operands)
+            self._ready.add((op, way))
         self._flush.zero_()  # Also hides the launch: the GPU is busy while the CPU sends the next call.
-        return self._timed(kernel.run, *operands)
+        return self._timed(run, *operands)
 
-    def launch(self) -> float:
+    def launch(self, way: str = EAGER) -> float:
         x, y, out = (torch.zeros(1, device="cuda") for _ in range(3))
-        run = KERNELS[VectorAdd.kind].run
-        few, many = (self._wall(runs, run, x, y, out) for runs in (100, 1100))
-        return max((many - few) / 1000, 1e-9)  # The slope: what is paid once falls out.
+        run = prepare(run_vector_add, way)
+
+        def some(times: int) -> None:
+            for _ in range(times):
+                run(x, y, out)
+
+        def seconds(times: int) -> float:
+            call = record(some, times) if way == "cuda-graph" else lambda: some(times)
+            call()
+            return self._wall(call)
+
+        # The slope: what is paid once falls out.
+        return max((seconds(2 * LAUNCHES) - seconds(LAUNCHES)) / LAUNCHES, 1e-9)
+
+    def examine(self, op: Op, way: str = EAGER) -> Examined:
+        return examined(op, way, "cuda")
 
     def copy_rate(self) -> float:
         count = 32 * 2**20
@@ -159,7 +162,7 @@ class CudaDevice:
         self._flush.zero_()
         return 2 * count * 4 / self._timed(target.copy_, source)
 
-    def _timed(self, call: Any, *operands: Tensor) -> float:
+    def _timed(self, call: Run, *operands: Any) -> float:
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         start.record()
         call(*operands)
@@ -167,20 +170,51 @@ class CudaDevice:
         end.synchronize()
         return float(start.elapsed_time(end)) / 1e3
 
-    def _wall(self, runs: int, call: Any, *operands: Tensor) -> float:
+    def _wall(self, call: Run) -> float:
         torch.cuda.synchronize()
         start = time.perf_counter()
-        for _ in range(runs):
-            call(*operands)
+        call()
         torch.cuda.synchronize()
         return time.perf_counter() - start
 
 
-def lacks(op: Op) -> str:
-    """Why there is no kernel for that operation, or "" when there is."""
-    if op.arithmetic not in TORCH_DTYPES:
-        return f"no kernel here computes in {op.arithmetic}"
-    return "" if op.kind in KERNELS else f"there is no kernel for {op.kind}"
+def lacks(op: Op, way: str, device: str) -> str:
+    """Why that operation cannot be run this way on a "cpu" or "cuda" device, or "" when it can."""
+    kernel = kernel_of(op, device)
+    return kernel if isinstance(kernel, str) else way_lacks(op, way, device)
+
+
+def kernel_for(op: Op, device: str) -> Kernel:
+    """The operation's kernel; raises ProfileError when there is none."""
+    kernel = kernel_of(op, device)
+    if isinstance(kernel, str):
+        raise ProfileError(f"{op.kind} cannot be run here: {kernel}")
+    return kernel
+
+
+def first_run(op: Op, way: str, run: Run, operands: Sequence[Any]) -> None:
+    """Run what has not run yet: caches fill, a compiler compiles.
+
+    Raises ProfileError when that fails in a way that is not torch's own.
+    """
+    if way == EAGER:
+        run(*operands)
+        return
+    try:
+        run(*operands)
+    except Exception as error:
+        raise ProfileError(f"{show_op(op)} cannot be run {way} here: {first_line(error)}") from error
+
+
+def examined(op: Op, way: str, device: str) -> Examined:
+    """The error of that operation run this way, and the memory it keeps."""
+    kernel, fewer = kernel_for(op, device), checked(op)
+    run, source = prepare(kernel.run, way), Fresh(device)
+    if way == "pruned" and isinstance(fewer, Matmul):
+        error = pruned_error(fewer, run, source)
+    else:
+        error = error_of(fewer, kernel_for(fewer, device), run, source)
+    return Examined(error, stored_bytes(fewer, kernel, source), kernel.note)
 
 
 @contextmanager
