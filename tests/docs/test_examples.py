@@ -43,6 +43,7 @@ NOT_RUN = ("make", "source", "llmos demo", "llmos tui", "llmos calibrate", "llmo
 
 FENCE = re.compile(r"( *)```(\w*) ?(.*)")
 SHELL = re.compile(r"[|<>;&]")
+PIPED = re.compile(r"(llmos [^|<>;&]+)([|>][^<;&]+)")
 
 
 @dataclass
@@ -197,9 +198,12 @@ class Clone:
             return [str(self.exit_code)]
         if command.startswith(NOT_RUN) and "--device null" not in command:
             return shown
-        words = shlex.split(command)
-        shell = words[0] != "llmos" or SHELL.search(command)
-        real = (self.shell(command) if shell else self.llmos(words)).splitlines()
+        if piped := PIPED.fullmatch(command):
+            real = self.shell("cat " + piped[2], self.llmos(shlex.split(piped[1]))).splitlines()
+        elif command.startswith("llmos ") and not SHELL.search(command):
+            real = self.llmos(shlex.split(command)).splitlines()
+        else:
+            real = self.shell(command).splitlines()
         while real and not real[-1].strip():
             real.pop()
         return [line.rstrip() for line in real]
@@ -217,9 +221,14 @@ class Clone:
         self.exit_code = left.value.code
         return out.getvalue()
 
-    def shell(self, command):
+    def shell(self, command, given=None):
         done = subprocess.run(
-            ["sh", "-c", command], text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            ["sh", "-c", command],
+            input=given,
+            text=True,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         self.exit_code = done.returncode
         return done.stdout
