@@ -162,16 +162,15 @@ class Tlb:
         if pages == 1:
             for i, array in enumerate(self._walk_cache):
                 array.drop((asid, vpn >> self.spans[i + 1], i))
-            owners = [asid, EVERYBODY]
-            return len(
-                {
-                    key
-                    for array in self._arrays
-                    for size in array.shape.pages
-                    for owner in owners
-                    if array.drop(key := (owner, vpn >> self.spans[size], size))
-                }
-            )
+            gone = set()
+            for array in self._arrays:
+                for size in array.shape.pages:
+                    number = vpn >> self.spans[size]
+                    for key in ((asid, number, size), (EVERYBODY, number, size)):
+                        if key in array.entries:
+                            array.drop(key)
+                            gone.add(key)
+            return len(gone)
         ways = self._names(self._walk_cache, lambda key: self._meets(key, asid, vpn, pages, key[2] + 1))
         self._drop(self._walk_cache, ways)
         keys = self._names(self._arrays, lambda key: self._meets(key, asid, vpn, pages, key[2]))

@@ -5,7 +5,7 @@
 - The mechanism owns residence: it knows what is where, counts hits and misses, charges the time and
   writes dirty pages back. It tells the policy what comes, what is used and what goes.
 - A miss with all places taken is `victim`, `evicted`, `inserted`, in this order; one with a free place is
-  just `inserted`. A hit is `accessed`.
+  just `inserted`. A hit is `accessed`, or what `on_hit` has returned for it.
 - `spared` are keys that must not go now: pinned, in use, or another task's. A policy never names one
   of them, nor a key that is not resident.
 - Time is counted in references, as textbooks do: every `inserted` and every `accessed` is one.
