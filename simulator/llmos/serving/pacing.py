@@ -3,8 +3,8 @@
 - An engine asks for the `Pace` of a batch when it begins one. While nobody joins or leaves, iteration
   after iteration takes `first_ns`, then `growth_ns` more each time, since every context grows.
 - A pace holds for `iterations`; then the engine asks again. None means for as long as the batch lasts.
-- `Law` is three coefficients. Anything else that answers `pace` will do: the predictions of a profile,
-  or a real engine that does the work and says how long it took.
+- `Law` is three coefficients. `Predicted` is what a cost profile says of a model's operations. Anything
+  else that answers `pace` will do: a real engine does the work and says how long it took.
 """
 
 from __future__ import annotations
@@ -12,8 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from llmos.costs.decoder import BLOCK_TOKENS, Composition
+
 if TYPE_CHECKING:
+    from llmos.costs.iteration import IterationModel
     from llmos.serving.engine import Batch
+
+STRETCH = 256
+"""A prediction is drawn as a straight line until the longest context is a multiple of so many tokens."""
 
 
 class Pace(NamedTuple):
@@ -46,3 +52,39 @@ class Law:
     def pace(self, batch: Batch) -> Pace:
         first = self.base_ns + self.per_token_ns * batch.tokens + self.per_context_ns * batch.context
         return Pace(first, self.per_context_ns * batch.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """An iteration takes what `model` predicts for its batch.
+
+    While nobody joins or leaves, the contexts grow and the time with them: by a straight line to where
+    the longest is a multiple of `STRETCH`. Both ends keep nine digits, to be alike on every machine.
+    """
+
+    model: IterationModel
+    block_tokens: int = BLOCK_TOKENS
+
+    def pace(self, batch: Batch) -> Pace:
+        now = composition(batch, self.block_tokens)
+        first = self._ns(now)
+        if now.prefill:
+            return Pace(first, 0.0, 1)
+        ahead = STRETCH - max(now.decode) % STRETCH
+        later = Composition(
+            (), tuple(context + ahead for context in now.decode), now.sampled, self.block_tokens
+        )
+        return Pace(first, float(f"{(self._ns(later) - first) / ahead:.8e}"), ahead)
+
+    def _ns(self, batch: Composition) -> float:
+        return float(f"{self.model.predict(batch).seconds * 1e9:.8e}")
+
+
+def composition(batch: Batch, block_tokens: int = BLOCK_TOKENS) -> Composition:
+    """What the first iteration of `batch` is to the cost model; ask before it ends."""
+    return Composition(
+        tuple((share.tokens, share.context) for share in batch.shares if share.tokens > 1),
+        tuple(share.context for share in batch.shares if share.tokens == 1),
+        sum(share.samples for share in batch.shares),
+        block_tokens,
+    )
