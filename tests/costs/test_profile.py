@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from llmos.costs.model import CostModel
 from llmos.costs.ops import AllReduce, Copy, Matmul, Send, VectorAdd
 from llmos.costs.profile import (
+    IterationFit,
     Link,
     Spread,
     list_profiles,
@@ -228,6 +229,22 @@ def test_a_bad_row_is_named_and_left_out(document, change, message):
     assert len(profile.rows) == len(ROWS) - 1
     (dropped,) = profile.dropped
     assert message in dropped
+
+
+def test_what_fits_into_a_cache_may_have_come_from_it(document):
+    # At 100 GB/s 12 MB take 120 us, and 1.2 GB, which fit into no cache, 12 ms; both are said to take 20 us.
+    small, large = {"op": "vector_add", "n": 10**6}, {"op": "vector_add", "n": 10**8}
+    timed = {"low": 1e-5, "seconds": 2e-5, "high": 3e-5, "samples": 3}
+    document["rows"] += [small | timed, large | timed]
+    profile = parsed(document)
+    assert len(profile.rows) == len(ROWS) + 1
+    assert "vector_add 100000000 fp32: more than 3 times faster" in profile.dropped[0]
+
+
+def test_what_iterations_taught_is_kept_with_the_profile(make, tmp_path):
+    fit = IterationFit("tiny-2m", "fp32", 1.02, 3e-6, Spread(0.02, 0.07, 30), Spread(0.01, 0.05, 60))
+    save_profile(make(iterations=(fit,)), tmp_path / "p.json")
+    assert load_profile(tmp_path / "p.json").iterations == (fit,)
 
 
 def test_rows_that_are_all_bad_are_no_profile(document):

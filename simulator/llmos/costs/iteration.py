@@ -38,7 +38,7 @@ from llmos.costs.profile import IterationFit, Profile, Spread
 
 __all__ = [
     "SHAPES", "Composition", "IterationCost", "IterationModel", "ModelShape", "fit_iteration", "model_shape",
-    "operations", "predict_iteration",
+    "operations", "predict_iteration", "relative_fit",
 ]  # fmt: skip
 
 # Token counts of the fit, from one decoding request to a usual engine's largest iteration.
@@ -224,19 +224,24 @@ def _timed(shape: ModelShape, tokens: int) -> list[tuple[int, Matmul | VectorAdd
 
 def _fit(xs: Sequence[int], ys: Sequence[float]) -> tuple[float, float]:
     """The a and b, neither negative, that make the sum of ((a + b*x - y) / y)**2 least."""
+    return relative_fit([1] * len(xs), xs, ys)
+
+
+def relative_fit(us: Sequence[float], vs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
+    """The a and b, neither negative, that make the sum of ((a*u + b*v - y) / y)**2 least."""
     weights = [1 / (y * y) for y in ys]
-    w = sum(weights)
-    wx = sum(weight * x for weight, x in zip(weights, xs, strict=True))
-    wy = sum(weight * y for weight, y in zip(weights, ys, strict=True))
-    wxx = sum(weight * x * x for weight, x in zip(weights, xs, strict=True))
-    wxy = sum(weight * x * y for weight, x, y in zip(weights, xs, ys, strict=True))
-    determinant = w * wxx - wx * wx
-    b = (w * wxy - wx * wy) / determinant if determinant > 0 else 0.0
-    a = (wy - b * wx) / w
+    uu = sum(weight * u * u for weight, u in zip(weights, us, strict=True))
+    uv = sum(weight * u * v for weight, u, v in zip(weights, us, vs, strict=True))
+    vv = sum(weight * v * v for weight, v in zip(weights, vs, strict=True))
+    uy = sum(weight * u * y for weight, u, y in zip(weights, us, ys, strict=True))
+    vy = sum(weight * v * y for weight, v, y in zip(weights, vs, ys, strict=True))
+    determinant = uu * vv - uv * uv
+    b = (uu * vy - uv * uy) / determinant if determinant > 0 else 0.0
+    a = (uy - b * uv) / uu
     if b < 0:
-        return wy / w, 0.0
+        return uy / uu, 0.0
     if a < 0:
-        return 0.0, wxy / wxx
+        return 0.0, vy / vv
     return a, b
 
 

@@ -1,0 +1,267 @@
+"""Learning from whole iterations of a model what micro-benchmarks cannot tell.
+
+- Batches of every sort (decodes, prompts in chunks, both) are run in shuffled rounds: each once whole,
+  with nobody watching, and once operation by operation. Their operands are as warm or cold as a
+  model's are.
+- The rows of the operations take the place of rows that were timed alone.
+- What is missing from their sum to the whole is fitted: a scale, and an overhead for each operation.
+- A third of the batches teach nothing: they are predicted, and tell the error, beside the noise floor
+  of the same batches measured twice. All of that is the profile's `iterations`.
+- Ctrl-C keeps what was measured when it is enough; else it goes through.
+"""
+
+import math
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from llmos.costs.decoder import Composition, ModelShape, operations
+from llmos.costs.iteration import IterationModel, relative_fit
+from llmos.costs.model import CostModel
+from llmos.costs.ops import DecodeAttention, Op, PrefillAttention
+from llmos.costs.profile import IterationFit, Profile, Row, Spread
+from llmos.errors import ProfileError
+from llmos.kernels.device import Device
+from llmos.kernels.rounds import Progress
+from llmos.quantile import quantile
+
+LONGEST = 1024  # Context, in tokens.
+DECODING = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+PROMPTS = (2, 4, 8, 16, 32, 64, 128, 256)
+MIXED, HELD_OUT = 24, 30
+FEWEST_ROUNDS, WANTED_ROUNDS, MOST_ROUNDS = 3, 6, 24
+USUAL = 0.5  # The quantile of samples that stands for them: medians add up, as minima do not.
+
+
+class Iterations(Protocol):
+    """A model that can be run."""
+
+    def seconds(self, batch: Composition) -> float:
+        """The time of one iteration of that batch, with nobody watching its parts."""
+        ...
+
+    def parts(self, batch: Composition) -> dict[Op, float]:
+        """The time of each operation in one iteration of that batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PretendedIterations:
+    """What a pretended device makes of a model: the sum of its operations, and so much for each."""
+
+    device: Device
+    shape: ModelShape
+    scale: float = 1.05
+    overhead_s: float = 1e-6
+
+    def seconds(self, batch: Composition) -> float:
+        ops = operations(self.shape, batch)
+        spent = sum(times * self.device.sample(op) for times, op in ops)
+        return self.scale * spent + self.overhead_s * sum(times for times, _ in ops)
+
+    def parts(self, batch: Composition) -> dict[Op, float]:
+        return {op: self.device.sample(op) for _, op in operations(self.shape, batch)}
+
+
+@dataclass
+class InSitu:
+    """The measuring of one model under way.
+
+    learnt, held_out: the batches that teach, and those that check. wholes, parts: samples so far.
+    """
+
+    iterations: Iterations
+    deadline: float
+    progress: Progress
+    seed: int = 0
+    learnt: list[Composition] = field(default_factory=list)
+    held_out: list[Composition] = field(default_factory=list)
+    wholes: dict[Composition, list[float]] = field(default_factory=dict)
+    parts: dict[Op, list[float]] = field(default_factory=lambda: defaultdict(list))
+    notes: list[str] = field(default_factory=list)
+
+    def measure(self) -> bool:
+        """Run all batches in rounds until the deadline; returns whether nobody interrupted it.
+
+        Raises ProfileError when there is no time for anything.
+        """
+        self._warm_up()
+        rounds = 0
+        try:
+            while rounds < MOST_ROUNDS and (rounds < FEWEST_ROUNDS or time.monotonic() < self.deadline):
+                self._round(rounds)
+                rounds += 1
+        except KeyboardInterrupt:
+            if rounds < FEWEST_ROUNDS:
+                raise
+            self.notes.append("iterations: interrupted before the end")
+            return False
+        return True
+
+    def _warm_up(self) -> None:
+        """Run every batch once, and keep as many as can be run often enough."""
+        began, took = time.monotonic(), {}
+        learnt, held_out = plan(self.seed)
+        for batch in sorted({*learnt, *held_out}, key=lambda batch: batch.tokens):
+            if time.monotonic() - began > (self.deadline - began) / 4:
+                break
+            self.progress(0.02, f"warming up an iteration of {_told(batch)}")
+            start = time.monotonic()
+            self.iterations.seconds(batch)
+            took[batch] = time.monotonic() - start
+        affordable = (self.deadline - time.monotonic()) / (2 * WANTED_ROUNDS)
+        for batch in sorted(took, key=lambda batch: took[batch]):
+            affordable -= took[batch]
+            if affordable > 0:
+                self.wholes[batch] = []
+        self.learnt = [batch for batch in learnt if batch in self.wholes]
+        self.held_out = [batch for batch in held_out if batch in self.wholes]
+        if not self.learnt or not self.held_out:
+            raise ProfileError("the budget is too short for a model", hint="give it more: --budget 120s")
+        if left_out := len({*learnt, *held_out}) - len(self.wholes):
+            self.notes.append(f"iterations: {left_out} batches left out as too slow for the budget")
+
+    def _round(self, number: int) -> None:
+        """Take a sample of every batch, whole and in parts, in a new order."""
+        drawn = random.Random(self.seed * 1000 + number)
+        turns = [(batch, whole) for batch in self.wholes for whole in (True, False)]
+        drawn.shuffle(turns)
+        teach = set(self.learnt)
+        spent: dict[Composition, float] = {}
+        for done, (batch, whole) in enumerate(turns):
+            if done % 8 == 0:
+                part = (number + done / len(turns)) / WANTED_ROUNDS
+                self.progress(min(0.99, part), f"round {number + 1}: an iteration of {_told(batch)}")
+            if whole:
+                spent[batch] = self.iterations.seconds(batch)
+            elif batch in teach:
+                for op, seconds in self.iterations.parts(batch).items():
+                    self.parts[op].append(seconds)
+        for batch, seconds in spent.items():  # A round is kept whole, or not at all.
+            self.wholes[batch].append(seconds)
+
+    def rows(self) -> tuple[Row, ...]:
+        """One row for each operation of the batches that teach."""
+        rows = []
+        for op in sorted(self.parts, key=lambda op: (op.family, op.dims[1:], op.dims[0])):
+            samples = self.parts[op]
+            low, usual, high = (float(f"{quantile(samples, q):.6e}") for q in (0.0, USUAL, 0.9))
+            rows.append(Row(op, usual, low, max(usual, high), len(samples)))
+        return tuple(rows)
+
+    def usual(self, batch: Composition, turn: slice = slice(None)) -> float:
+        """The time of that batch, over some of the rounds or all of them."""
+        return quantile(self.wholes[batch][turn], USUAL)
+
+    def noise(self) -> Spread:
+        """How far the even rounds are from the odd ones."""
+        odd, even = slice(1, None, 2), slice(0, None, 2)
+        return Spread.of([abs(self.usual(b, odd) / self.usual(b, even) - 1) for b in self.wholes])
+
+
+def plan(seed: int) -> tuple[list[Composition], list[Composition]]:
+    """The batches that teach, and those that are held out.
+
+    To learn from: every size of a batch that decodes and of a prompt, and a mixture; the others are
+    all mixture, so that they ask for sizes between.
+    """
+    drawn = random.Random(seed)
+    learnt = [
+        Composition(decode=(_log_uniform(drawn, 16, LONGEST),) * size, sampled=size)
+        for size in DECODING
+        for _ in range(2)
+    ]
+    for new in PROMPTS:
+        past = _log_uniform(drawn, 16, LONGEST - new)
+        learnt += [Composition(((new, context),), sampled=1) for context in (new, new + past)]
+    mixed = [_mixture(drawn) for _ in range(MIXED + HELD_OUT)]
+    return learnt + mixed[:MIXED], mixed[MIXED:]
+
+
+def taught(profile: Profile, measured: InSitu, shape: ModelShape, model: str) -> Profile:
+    """The profile with the rows of these operations, and what the iterations of `model` taught."""
+    rows = (*_without_twins(profile.rows, measured.rows()), *measured.rows())
+    others = tuple(
+        fit
+        for fit in profile.iterations
+        if (fit.model, fit.dtype, fit.weights) != (model, shape.dtype, shape.weights)
+    )
+    bare = IterationModel(CostModel(msgspec.structs.replace(profile, rows=rows, iterations=())), shape)
+
+    def sums(batches: Sequence[Composition]) -> list[tuple[float, int, float]]:
+        """For each batch the sum of its operations, their number, and its own time."""
+        return [
+            (
+                bare.predict(batch).seconds,
+                sum(times for times, _ in operations(shape, batch)),
+                measured.usual(batch),
+            )
+            for batch in batches
+        ]
+
+    scale, overhead_s = relative_fit(*zip(*sums(measured.learnt), strict=True))
+    errors = [
+        abs((scale * total + overhead_s * count) / seconds - 1)
+        for total, count, seconds in sums(measured.held_out)
+    ]
+    fit = IterationFit(
+        model=model,
+        dtype=shape.dtype,
+        weights=shape.weights,
+        scale=float(f"{scale:.6g}"),
+        overhead_s=float(f"{overhead_s:.6g}"),
+        holdout=Spread.of(errors),
+        noise=measured.noise(),
+    )
+    return msgspec.structs.replace(
+        profile, rows=rows, iterations=(*others, fit), notes=(*profile.notes, *measured.notes)
+    )
+
+
+def _without_twins(rows: Sequence[Row], inside: Sequence[Row]) -> Iterator[Row]:
+    """Of rows timed alone, those that no row from inside a model stands for.
+
+    Those are of other curves, or larger or smaller than all that the model ran: between two rows of a
+    curve there must not be one that was measured otherwise.
+    """
+    ranges: dict[tuple[object, ...], tuple[float, float]] = {}
+    for row in inside:
+        low, high = ranges.get(_curve(row.op), (math.inf, 0))
+        ranges[_curve(row.op)] = min(low, row.op.dims[0]), max(high, row.op.dims[0])
+    for row in rows:
+        low, high = ranges.get(_curve(row.op), (math.inf, 0))
+        if not low <= row.op.dims[0] <= high:
+            yield row
+
+
+def _curve(op: Op) -> tuple[object, ...]:
+    """What a model fixes of an operation; of attention, batches vary two sizes."""
+    return op.family, op.dims[2:] if isinstance(op, PrefillAttention | DecodeAttention) else op.dims[1:]
+
+
+def _mixture(drawn: random.Random) -> Composition:
+    """A batch as an engine may come by: often decodes alone, at times prompts, often both."""
+    kind = drawn.choices(("decode", "prompt", "both"), (5, 2, 3))[0]
+    decode: tuple[int, ...] = ()
+    if kind != "prompt":
+        longest = _log_uniform(drawn, 16, LONGEST)
+        decode = tuple(drawn.randint(16, longest) for _ in range(_log_uniform(drawn, 1, DECODING[-1])))
+    prefill = []
+    for _ in range(0 if kind == "decode" else drawn.choice((1, 1, 2))):
+        new = _log_uniform(drawn, 2, PROMPTS[-1])
+        past = drawn.choice((0, drawn.randint(1, LONGEST - new)))
+        prefill.append((new, new + past))
+    return Composition(tuple(prefill), decode, len(decode) + drawn.randint(0, len(prefill)))
+
+
+def _log_uniform(drawn: random.Random, low: int, high: int) -> int:
+    return round(math.exp(drawn.uniform(math.log(low), math.log(high))))
+
+
+def _told(batch: Composition) -> str:
+    return f"{batch.tokens} tokens over {batch.context}"

@@ -1,0 +1,215 @@
+import time
+
+import pytest
+
+from llmos.costs.decoder import Composition, model_shape, operations
+from llmos.costs.iteration import IterationModel
+from llmos.costs.model import CostModel
+from llmos.costs.ops import Matmul, RmsNorm
+from llmos.costs.profile import IterationFit, Profile, Row, Spread, load_profile, save_profile
+from llmos.errors import ProfileError
+from llmos.kernels.device import NullDevice
+from llmos.kernels.insitu import (
+    DECODING,
+    FEWEST_ROUNDS,
+    MOST_ROUNDS,
+    PROMPTS,
+    InSitu,
+    PretendedIterations,
+    plan,
+    taught,
+)
+
+SHAPE = model_shape("tiny-2m")
+LONG_AGO = 0.0
+
+
+def silent(fraction, doing):
+    pass
+
+
+def measured(device=None, *, budget_s=60.0, progress=silent, **changes):
+    iterations = PretendedIterations(device or NullDevice(), SHAPE, **changes)
+    found = InSitu(iterations, time.monotonic() + budget_s, progress)
+    found.measure()
+    return found
+
+
+def profile(rows=(), **changes):
+    facts = {
+        "name": "null-device", "kind": "measured", "device": "null", "clock": "pretended",
+        "date": "2026-01-31T12:00:00Z", "peak_flops": {"fp32": 100e9}, "bandwidth_bytes_per_s": 20e9,
+        "launch_s": 2e-6, "rows": rows,
+    }  # fmt: skip
+    return Profile(**(facts | changes))
+
+
+@pytest.fixture(scope="module")
+def steady():
+    """A machine without ripple, whose iterations take 10 % and 3 us an operation more than their parts."""
+    return measured(NullDevice(ripple=0), scale=1.1, overhead_s=3e-6)
+
+
+# --- what is learnt ---
+
+
+def test_scale_and_overhead_are_found(steady):
+    (fit,) = taught(profile(), steady, SHAPE, "tiny-2m").iterations
+    assert fit.scale == pytest.approx(1.1, rel=0.01)
+    assert fit.overhead_s == pytest.approx(3e-6, rel=0.05)
+    assert (fit.model, fit.dtype, fit.weights) == ("tiny-2m", "fp32", "dense")
+    assert fit.noise.p95 == pytest.approx(0, abs=1e-9)
+    assert fit.holdout.median < 0.02, "between rows it is the cost model that errs"
+    assert fit.holdout.points == len(steady.held_out)
+
+
+def test_a_profile_that_was_taught_predicts_whole_iterations(steady, tmp_path):
+    save_profile(taught(profile(), steady, SHAPE, "tiny-2m"), tmp_path / "p.json")
+    model = IterationModel(CostModel(load_profile(tmp_path / "p.json")), SHAPE)
+    for batch in (Composition(decode=(100,) * 5, sampled=5), Composition(((50, 90),), (3, 500), 2)):
+        ops = operations(SHAPE, batch)
+        device = NullDevice(ripple=0)
+        truth = sum(times * (1.1 * device.sample(op) + 3e-6) for times, op in ops)
+        cost = model.predict(batch)
+        assert cost.seconds == pytest.approx(truth, rel=0.05)
+        assert cost.low < cost.seconds < cost.high
+
+
+def test_an_unsteady_machine_shows_in_the_noise_and_in_the_error():
+    fit = taught(profile(), measured(NullDevice(ripple=0.3)), SHAPE, "tiny-2m").iterations[0]
+    assert fit.noise.median > 0.005
+    assert fit.holdout.median > 0.005
+
+
+def test_batches_that_check_teach_nothing(steady):
+    learnt = {op for batch in steady.learnt for _, op in operations(SHAPE, batch)}
+    assert {row.op for row in steady.rows()} == learnt
+    assert not set(steady.learnt) & set(steady.held_out)
+
+
+def test_rows_from_inside_a_model_replace_those_timed_alone(steady):
+    width = SHAPE.qkv_width
+    sizes = sorted(row.op.m for row in steady.rows() if row.op.dims[1:] == (192, width))
+    alone = [
+        Matmul(sizes[0] + 5, 192, width, "fp32"),  # amid those of the model: goes
+        Matmul(sizes[-1] + 1, 192, width, "fp32"),  # larger than any of it: stays
+        Matmul(8, 192, width + 1, "fp32"),  # of another curve: stays
+        RmsNorm(8, 192, "bf16"),  # of another dtype: stays
+    ]
+    before = profile(tuple(Row(op, 1.0, 1.0, 1.0, 1) for op in alone))
+    after = taught(before, steady, SHAPE, "tiny-2m")
+    kept = [row.op for row in after.rows if row.seconds == 1.0]
+    assert kept == alone[1:]
+    assert len(after.rows) == len(kept) + len(steady.rows())
+    assert len({row.op for row in after.rows}) == len(after.rows)
+
+
+def test_what_another_model_taught_is_kept_and_ones_own_is_replaced(steady):
+    spread = Spread(0.1, 0.2, 3)
+    old = [IterationFit(name, "fp32", 9.0, 0.0, spread, spread) for name in ("tiny-2m", "tiny-20m")]
+    fits = taught(profile(iterations=tuple(old)), steady, SHAPE, "tiny-2m").iterations
+    assert [fit.model for fit in fits] == ["tiny-20m", "tiny-2m"]
+    assert [fit.scale == 9.0 for fit in fits] == [True, False]
+
+
+# --- the plan ---
+
+
+def test_the_plan_has_every_size_of_a_batch_and_of_a_prompt_to_learn_from():
+    learnt, held_out = plan(0)
+    decodes = {len(batch.decode) for batch in learnt if not batch.prefill}
+    prompts = {batch.prefill[0][0] for batch in learnt if not batch.decode}
+    assert decodes >= set(DECODING)
+    assert prompts >= set(PROMPTS)
+    for batch in learnt + held_out:
+        assert batch.tokens
+        assert max(batch.decode, default=1) <= 1024
+        assert all(new <= context <= 1024 for new, context in batch.prefill)
+        assert batch.sampled <= len(batch.decode) + len(batch.prefill)
+    assert plan(0) == plan(0) != plan(1)
+
+
+# --- under way ---
+
+
+class Recording(PretendedIterations):
+    heard: list  # set below: the class it extends is frozen
+
+    def seconds(self, batch):
+        self.heard.append((batch, "whole"))
+        return super().seconds(batch)
+
+    def parts(self, batch):
+        self.heard.append((batch, "parts"))
+        return super().parts(batch)
+
+
+def test_rounds_take_every_batch_whole_and_in_parts_in_ever_new_orders():
+    iterations = Recording(NullDevice(), SHAPE)
+    object.__setattr__(iterations, "heard", [])
+    found = InSitu(iterations, time.monotonic() + 60, silent)
+    found.measure()
+    turns = len(found.wholes) + len(found.learnt)
+    heard = iterations.heard[len(found.wholes) :]
+    rounds = [tuple(heard[start : start + turns]) for start in range(0, len(heard), turns)]
+    assert len(rounds) == MOST_ROUNDS
+    assert len(set(rounds)) == MOST_ROUNDS
+    for each in rounds:
+        assert len(set(each)) == turns
+
+
+def stop_at(words):
+    def progress(fraction, doing):
+        if words in doing:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize("moment", ["warming up", "round 1", f"round {FEWEST_ROUNDS}"])
+def test_interrupted_too_early_it_goes_through(moment):
+    with pytest.raises(KeyboardInterrupt):
+        measured(progress=stop_at(moment))
+
+
+def test_interrupted_later_it_keeps_what_there_is():
+    found = measured(progress=stop_at(f"round {FEWEST_ROUNDS + 1}"))
+    assert {len(samples) for samples in found.wholes.values()} == {FEWEST_ROUNDS}
+    after = taught(profile(), found, SHAPE, "tiny-2m")
+    assert after.notes == ("iterations: interrupted before the end",)
+    assert after.iterations[0].holdout.points == len(found.held_out)
+
+
+def test_without_time_it_says_so():
+    with pytest.raises(ProfileError, match="--budget 120s"):
+        measured(budget_s=-1.0)
+
+
+class Slow(PretendedIterations):
+    def seconds(self, batch):
+        time.sleep(0.02 if batch.tokens > 30 else 0)
+        return super().seconds(batch)
+
+
+def test_what_the_budget_has_no_room_for_is_left_out_with_a_note():
+    found = InSitu(Slow(NullDevice(), SHAPE), time.monotonic() + 1.5, silent)
+    found.measure()
+    assert max(batch.tokens for batch in found.wholes) <= 60
+    assert "batches left out as too slow for the budget" in found.notes[0]
+
+
+# --- for real ---
+
+
+def test_a_real_model_is_timed_whole_and_in_parts():
+    pytest.importorskip("torch", reason="torch is not installed")
+    from llmos.kernels.timers import one_thread
+    from llmos.kernels.watch import RealIterations
+
+    with one_thread():
+        real = RealIterations(SHAPE, context=64)
+        for batch in (Composition(decode=(9, 30), sampled=2), Composition(((5, 5), (3, 20)), (7,), 2)):
+            assert real.seconds(batch) > 0
+            parts = real.parts(batch)
+            assert set(parts) == {op for _, op in operations(SHAPE, batch)}
+            assert all(seconds > 0 for seconds in parts.values())
