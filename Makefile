@@ -29,7 +29,7 @@ demo: $(VENV)/.demo
 	@"$(VENV)/bin/llmos" demo
 
 test: $(VENV)/.test
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.test
 	$(RUN) -m ruff check
