@@ -51,6 +51,7 @@ def test_a_vast_region_costs_what_is_in_it(memory):
         f"frames = 8\n{memory}",
         '{ mmap = "m", size = "20 TiB" }, { madvise = "m", advice = "mergeable" }, '
         '{ touch = "m", pages = ["3w", 1] }, { mlock = "m" }, { mprotect = "m", protection = "r" }, '
+        '{ mprotect = "m", protection = "" }, { mprotect = "m", protection = "r" }, '
         '{ fork = "child" }, { wait = true }, { sleep = "100 ms" }, { munmap = "m" }',
         rest='[programs]\nchild = { steps = [{ touch = "m", pages = [3] }] }\n',
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -35,7 +36,7 @@ from llmos.process.program import (
     Wait,
 )
 from llmos.scenario.machine import run
-from llmos.scenario.spec import Injection, MemorySpec
+from llmos.scenario.spec import Injection, MemorySpec, TaskSpec
 from llmos.trace import events as ev
 from llmos.trace.metrics import metrics
 
@@ -174,6 +175,35 @@ def test_the_scanner_takes_up_where_it_has_stopped() -> None:
     made = of_kind(events, "promote")
     assert [event.t for event in made] == [MS, 2 * MS, 3 * MS]
     assert [event.page - made[0].page for event in made] == [0, 4, 8]
+
+
+def test_the_scanner_rests_for_all_when_there_is_no_block_but_not_when_one_may_not_have_more() -> None:
+    """Two boxes could be huge, and no block is free: it tries once, until `retry` is over."""
+
+    def program():
+        yield Mmap("box", 16 * 4096)
+        yield touch(0, 4, 8, 12, region="box")
+        yield Madvise("box", "huge")
+        yield Compute(6 * MS)
+
+    has = huge_memory(7, "madvise", retry_ns=3 * MS)
+    _, events, _ = play(machine(has, program))
+    assert [event.t for event in of_kind(events, "none")] == [MS, 4 * MS]
+    limited = TaskSpec(name="limited", program=program, memory_limit_bytes=5 * 4096)
+    spec = machine(huge_memory(32, "madvise"), program)
+    _, events, _ = play(replace(spec, tasks=[limited, *spec.tasks]))
+    assert not of_kind(events, "none")
+    assert [event.task for event in of_kind(events, "promote")] == [2] * 4
+
+
+def test_a_huge_page_leaves_the_frames_that_are_kept() -> None:
+    def program():
+        yield Brk(8 * 4096)
+        yield touch(0, 4)
+
+    _, events, _ = play(machine(huge_memory(12, watermarks=Watermarks(5, 6, 7)), program))
+    assert [event.reason for event in of_kind(events, "none")] == ["8 frames are free, 5 are kept"]
+    assert faults(events) == ["demand zero, huge", "demand zero"]
 
 
 def test_what_becomes_smaller_splits_the_page_at_its_end() -> None:

@@ -91,6 +91,18 @@ def test_only_what_is_alike_and_was_not_written_since_is_merged(steps: list[call
     assert max((event.saved for event in events if isinstance(event, ev.Merge)), default=0) == saved
 
 
+def test_a_shared_mapping_is_not_merged() -> None:
+    """What one writes there all who have it must see, and nobody else: it is never copied."""
+
+    def program() -> calls.Program:
+        yield Mmap("box", 4 * PAGE, shared=True)
+        yield Madvise("box", "mergeable")
+        yield from of(*fill(4, "x"), Compute(4 * MS), touch("0w", 1, region="box"))()
+
+    _, events, _ = play(machine(merging(32), program))
+    assert not [event for event in events if isinstance(event, ev.Merge)]
+
+
 def test_no_more_than_so_many_share_a_frame() -> None:
     has = merging(32, max_sharing=4)
     _, events, _ = play(machine(has, box(16, *fill(16, "x"), Compute(5 * MS))))

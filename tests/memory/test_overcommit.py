@@ -13,8 +13,9 @@ from memories import machine, memory, play, touch
 from llmos.memory.commit import Commit, committed, counts
 from llmos.memory.files import File
 from llmos.memory.memory import Memory
-from llmos.memory.space import Region, layout
-from llmos.process.program import Brk, Compute, Fork, Mmap, Munmap, Wait
+from llmos.memory.space import STACK_TOP, Region, layout
+from llmos.process.program import Brk, Compute, Fork, Mmap, Mprotect, Munmap, Wait
+from llmos.trace import events as ev
 
 PAGE = 4096
 
@@ -107,6 +108,27 @@ def test_a_fork_promises_all_again() -> None:
     at = {mode: memory(100, swap_pages=20, overcommit=mode) for mode in (0, 2)}
     assert results(at[0], program) == ["an address", "an address", "an address", 0, "an address"]
     assert results(at[2], program) == ["an address", -1, -1, 0, "an address"]
+
+
+@pytest.mark.parametrize(("below", "mode", "what"), [(60, 2, "minor"), (80, 2, "segv"), (80, 0, "minor")])
+def test_a_stack_that_grows_is_promised(below: int, mode: int, what: str) -> None:
+    def program():
+        yield touch(STACK_TOP - below, region="")
+
+    _, events, _ = play(machine(memory(100, swap_pages=20, overcommit=mode), program))
+    assert [event.what for event in events if isinstance(event, ev.Fault)] == [what]
+
+
+def test_pages_that_become_writable_are_promised() -> None:
+    def changing():
+        yield Mmap("data", 40 * PAGE, protection="r")
+        yield Mmap("more", 40 * PAGE, protection="r")
+        yield Mprotect("data", "rw")
+        yield Mprotect("more", "rw")
+
+    at = {mode: memory(100, swap_pages=20, overcommit=mode) for mode in (0, 2)}
+    assert results(at[0], changing) == ["an address", "an address", 0, 0]
+    assert results(at[2], changing) == ["an address", "an address", 0, -1]  # 80 and the stack, of 70
 
 
 def test_in_mode_2_nobody_is_killed_for_want_of_memory() -> None:

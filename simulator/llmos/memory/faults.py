@@ -37,7 +37,7 @@ Answer = tuple[int, "Wait | Death | None"]
 def handle(memory: Memory, space: Space, vpn: int, *, write: bool) -> Answer:
     """Handle the fault of `space` on page `vpn`, which it wanted to read or `write`."""
     region = space.regions.find(vpn)
-    if region is None and space.regions.grow_stack(vpn):
+    if region is None and _may_grow(memory, space, vpn) and space.regions.grow_stack(vpn):
         region = space.regions.stack
     if region is None:
         return _dies(memory, space, vpn, "SEGV", "no region is there")
@@ -64,6 +64,11 @@ def handle(memory: Memory, space: Space, vpn: int, *, write: bool) -> Answer:
                 return memory.costs.minor_fault_ns, Death("KILL", "no memory, and nobody may be killed")
             if killed is space:
                 return memory.costs.minor_fault_ns, Death("KILL", "killed for want of memory")
+
+
+def _may_grow(memory: Memory, space: Space, vpn: int) -> bool:
+    """Whether so much may be promised that the stack grows down to `vpn`."""
+    return memory.may_commit(max(0, space.regions.stack.start - vpn), piecemeal=True)
 
 
 def _resolve(memory: Memory, space: Space, region: Region, vpn: int, write: bool) -> Answer:  # noqa: FBT001

@@ -90,7 +90,7 @@ class HugePages:
             return
         left, spent = self.rules.pages_to_scan, 0
         for space, region, head in self._candidates():
-            if left < self.pages:
+            if left < self.pages or memory.now < self._not_before:
                 break
             left -= self.pages
             self._after = (space.pid, head)
@@ -123,7 +123,8 @@ class HugePages:
             if pte is None or not pte.present or page is None or page.pins or self.memory.users[key] != 1:
                 return False
             there += 1
-        return there > 0 and self.pages - there <= self.rules.max_none and region.readable
+        few = self.pages - there <= self.rules.max_none
+        return there > 0 and few and region.readable and space.pool.full(self.pages) is None
 
     def _promote(self, space: Space, region: Region, head: int) -> int:
         """Put a huge page in place of the pages from `head` on; return the time that the copying takes."""
@@ -151,6 +152,12 @@ class HugePages:
         """Return a huge page with frames of its own, or say why there is none."""
         memory, order = self.memory, self.rules.order
         if space.pool.full(self.pages) is not None:
+            return None
+        kept = memory.marks.min if memory.marks else 0
+        if memory.buddy.free_frames - self.pages < kept:
+            self._emit(
+                "none", space, head, None, f"{memory.buddy.free_frames} frames are free, {kept} are kept"
+            )
             return None
         key = memory.new_key()
         page = memory.pager.load(key, space.pool, write=True, order=order)
@@ -188,8 +195,8 @@ class HugePages:
     def cut(self, space: Space, start: int, end: int, *, inside: bool = False) -> None:
         """Split the huge pages that lie across `start` or `end`; with `inside` also those in between."""
         heads = [self._head(edge) for edge in (start, end) if edge % self.pages]
-        if inside:
-            heads += range(self._head(start), end, self.pages)
+        if inside:  # a region may be vast and empty
+            heads += sorted(vpn for vpn in space.anon if start <= vpn < end)
         for head in dict.fromkeys(heads):
             pte = space.table.lookup(head)
             if pte is not None and pte.level:

@@ -5,12 +5,13 @@
   all others. Memory that was only read contains zeros.
 - A page takes part if its content is the same as the last time the scanner has come by. The *stable* page
   of each content is what the others merge into, up to `max_sharing` users; then there is another one.
-- Merged pages are read-only. A write gets a copy, by the rules of copy on write.
+- Merged pages are read-only. A write gets a copy, by the rules of copy on write; so shared mappings, in which
+  it would not, take no part.
 - Profit is what the pages would take that are not there, less the scanner's own record of each page.
 
 Source: Linux mm/ksm.c and Documentation/admin-guide/mm/ksm.rst, in outline (general_profit).
-Differs: contents are names, not bytes; the order of Linux's trees plays no part. Huge pages and pages in
-swap are left alone. The last user of a merged page takes it over; Linux has it copied.
+Differs: contents are names, not bytes; the order of Linux's trees plays no part. Huge pages, locked ones and
+pages in swap are left alone. The last user of a merged page takes it over; Linux has it copied.
 """
 
 from __future__ import annotations
@@ -67,10 +68,10 @@ class Merging:
         """Note that `space` has written `content` all over `pages` pages from `start` on."""
         for vpn in range(start, start + pages):
             key, pte = space.anon.get(vpn), space.table.lookup(vpn)
-            if key is None:
+            if key is None or (pte is not None and pte.level):
                 continue
             self.contents[key] = content
-            if pte is not None and not pte.level:
+            if pte is not None:
                 pte.dirty = False  # set again by the next write, which makes the page unlike others
 
     def content(self, page: Page) -> str:
@@ -94,7 +95,6 @@ class Merging:
         else:
             self._after = (-1, -1)  # once round
             self._unstable.clear()
-            self._seen = {at: content for at, content in self._seen.items() if self._is_had(*at)}
         if not scanned:
             return
         took = scanned * memory.costs.compare_page_ns + merged * memory.costs.minor_fault_ns
@@ -105,7 +105,7 @@ class Merging:
         """Yield the pages that ask for it, from where the scanner has stopped to the end."""
         for _, space in sorted(self.memory.spaces.items()):
             for region in list(space.regions):
-                if region.mergeable and (space.pid, region.end - 1) > self._after:
+                if region.mergeable and not region.shared and (space.pid, region.end - 1) > self._after:
                     first = region.start
                     if space.pid == self._after[0]:
                         first = max(first, self._after[1] + 1)

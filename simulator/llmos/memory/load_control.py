@@ -141,7 +141,7 @@ class LoadControl:
     def _judge(self) -> None:
         """Judge the window that ends, do what it calls for, and open the next if there is reason to."""
         memory = self.memory
-        memory.now = max(memory.now, memory.sim.now)
+        memory.now, memory.cpu = max(memory.now, memory.sim.now), 0
         busy = (self.tasks.worked_ns() - self._worked) / (self.rule.window_ns * self.tasks.cores)
         was, seen = self.thrashes, self._refaults
         self.thrashes = seen >= self.rule.refaults and 2 * seen >= self._faults and busy < self.rule.busy

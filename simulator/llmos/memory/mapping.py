@@ -142,9 +142,12 @@ def munmap(memory: Memory, space: Space, start: int, pages: int) -> int:
 
 
 def mprotect(memory: Memory, space: Space, start: int, pages: int, *, readable: bool, writable: bool) -> int:
-    """Set the protection of pages that are mapped; return 0, or -1 if some are not."""
+    """Set the protection of pages that are mapped; return 0, or -1 if some are not or may not be so."""
     regions = space.regions.cut(start, start + pages)
     if sum(region.pages for region in regions) != pages:
+        return -1
+    more = sum(r.pages for r in regions if writable and not counts(r) and not r.shared)
+    if more and not memory.may_commit(more):
         return -1
     _cut(memory, space, start, start + pages, inside=not readable)
     for region in regions:

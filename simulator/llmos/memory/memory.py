@@ -102,7 +102,7 @@ class Memory:
         self.cache = cache
         self.grain_ns = grain_ns
         self.buddy = frames
-        self.pager = Pager(frames, self._evicted)
+        self.pager = Pager(frames, partial(reclaim.leave, self))
         self.pager.spared = reclaim.Spared(self)
         at_most = frames.frames - (marks.high if marks else 0)
         self.allocation = Allocation(at_most, sharing, make_pool, self.pager, partial(reclaim.shrink, self))
@@ -378,10 +378,6 @@ class Memory:
         """Return (once) the kernel time that is owed."""
         owed, self.owed_ns = self.owed_ns, 0
         return owed
-
-    def _evicted(self, page: Page, reason: str) -> None:
-        reclaim.leave(self, page, reason)
-        self.load.evicted(page.key)
 
     def frames_taken(self) -> None:
         """Note that there are fewer free frames now."""
