@@ -38,7 +38,7 @@ def measured(device=None, *, budget_s=60.0, progress=silent, **changes):
 def profile(rows=(), **changes):
     facts = {
         "name": "null-device", "kind": "measured", "device": "null", "clock": "pretended",
-        "date": "2026-01-31T12:00:00Z", "peak_flops": {"fp32": 100e9}, "bandwidth_bytes_per_s": 20e9,
+        "date": "2026-01-31T12:00:00Z", "peak_flops": {"fp32": 100e9, "bf16": 100e9}, "bandwidth_bytes_per_s": 20e9,
         "launch_s": 2e-6, "rows": rows,
     }  # fmt: skip
     return Profile(**(facts | changes))
