@@ -50,6 +50,23 @@ def test_text(tmp_path):
     assert pages(path, page_size=16)[:2] == [(0, False), (1, False)]
 
 
+def test_numbers_go_up_to_2_to_the_64(tmp_path):
+    most = 2**64 - 1
+    assert pages(file(tmp_path, "t.txt", f"{most} 0x{most:x} w\n{most - 9}\n")) == [
+        (most, False),
+        (most, True),
+        (most - 9, False),
+    ]
+
+
+@pytest.mark.parametrize("block", [4, 5, 6, 7, 100])
+def test_a_letter_stands_in_the_line_of_its_number_wherever_a_block_ends(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(traces, "BLOCK_BYTES", block)
+    assert pages(file(tmp_path, "t.txt", "12 w\n34 w\n5 r\n")) == [(12, True), (34, True), (5, False)]
+    with pytest.raises(LogError, match=r"t.txt:2: \"w\" is no number"):
+        pages(file(tmp_path, "t.txt", "12\nw\n34\n"))
+
+
 def test_csv(tmp_path):
     path = file(tmp_path, "t.csv", 'time,Address,op\n1,0x1000,W\n2,"17",r\n\n3,18,store\n')
     assert pages(path) == [(4096, True), (17, False), (18, True)]
@@ -113,6 +130,8 @@ def test_the_trace_that_ships_is_read_as_a_plain_reader_does(root):
         ("t.txt", "7\n8\n9x 3\n", 't.txt:3: "9x 3" is no number'),
         ("t.txt", "7\n99999999999999999999\n", "t.txt:2:"),
         ("t.txt", "w 3\n", "t.txt:1:"),
+        ("t.txt", "7\n18446744073709551616\n", "t.txt:2:"),
+        ("t.txt", "7 w w\n", "t.txt:1:"),
         ("t.lackey", "==1== \nI  04,3\nhello\n", 't.lackey:3: "hello" is no reference'),
         ("t.lackey", "==1== \nI  04,3\n L 04\n", "--log-file"),
         ("t.csv", "time,adr\n1,2\n", "t.csv:1: the trace has no column"),
@@ -130,6 +149,12 @@ def test_a_damaged_trace_is_told_with_its_place(tmp_path, name, data, says):
     with pytest.raises(LogError) as error:
         pages(file(tmp_path, name, data))
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(("asked", "says"), [({"column": "x"}, "no column"), ({"fetches": False}, "fetches")])
+def test_what_only_another_kind_has_is_refused(tmp_path, asked, says):
+    with pytest.raises(LogError, match=says):
+        list(traces.read(file(tmp_path, "t.txt", "1 2 3\n"), **asked))
 
 
 def test_a_trace_that_is_not_there(tmp_path):

@@ -1,7 +1,8 @@
 """Traces of memory references from other tools, read in chunks: memory does not grow with the file.
 
 - lackey: what `valgrind --tool=lackey --trace-mem=yes --log-file=FILE` writes.
-- text: numbers, decimal or 0x..., with blanks, commas or lines between; "r" or "w" after one; "#" comments.
+- text: numbers, decimal or 0x..., with blanks, commas or lines between; "r" or "w" after one, in its line;
+  "#" comments.
 - csv: a header, and a column of numbers; a column that says which references write may be there.
 - npy: an array of whole numbers, shape (n,). oracleGeneral: libCacheSim's binary, 24 bytes a record.
 - Any of them may be compressed: .gz, .xz, and .zst where `zstandard` is installed.
@@ -76,6 +77,7 @@ def read(
     try:
         with closing(_open(path)) as file:
             kind = kind or _kind(path, file)
+            _refuse(path, kind, column=column, fetches=fetches)
             size = page_size or (PAGE_BYTES if kind == "lackey" else 1)
             if kind in {"lackey", "text"}:
                 yield from _text(file, path, kind, size, fetches=fetches)
@@ -90,6 +92,15 @@ def read(
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise LogError(f"cannot read the trace: {reason}", file=path) from error
+
+
+def _refuse(path: Path, kind: str, *, column: str, fetches: bool) -> None:
+    """Raise LogError if something is asked for that only another kind of trace has."""
+    if column and kind != "csv":
+        raise LogError(f'a trace of kind {kind} has no column "{column}"', file=path, hint="leave it away")
+    if not fetches and kind != "lackey":
+        message = f"a trace of kind {kind} does not tell instruction fetches from data"
+        raise LogError(message, file=path, hint="only lackey's does; leave it away")
 
 
 def _open(path: Path) -> io.BufferedReader:

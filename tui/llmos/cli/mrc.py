@@ -131,7 +131,8 @@ def _show(trace: Path, references: Numbered, made: list[Curve], *, every: bool) 
 
 def _cell(curve: Curve, i: int) -> str:
     half = curve.half_widths[i]
-    return f"{curve.ratios[i]:.2%}" + (f" +- {half:.2%}" if half else "")
+    band = "?" if math.isnan(half) else f"{half:.2%}"  # of very few pages nothing can be said
+    return f"{curve.ratios[i]:.2%}" + (f" +- {band}" if half else "")
 
 
 def _about(references: Numbered) -> str:

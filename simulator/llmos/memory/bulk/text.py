@@ -62,11 +62,16 @@ def read_lackey(data: Bytes, page_size: int, fetches: bool, pages: Words, writes
 
 @compiled
 def read_numbers(data: Bytes, page_size: int, pages: Words, writes: Flags) -> tuple[int, int]:
-    """Read numbers, decimal or 0x..., with blanks or commas between; "r" or "w" after one; "#" comments."""
+    """Read numbers, decimal or 0x..., with blanks or commas between; "r" or "w" after one; "#" comments.
+
+    The letter stands in the same line as its number, as the block may end with that.
+    """
     found = place = 0
+    marked = True  # whether the last number of the line has its letter, or there is none
     while place < len(data):
         char = data[place]
         if char in (NEWLINE, SPACE, COMMA, TAB, RETURN):
+            marked = marked or char == NEWLINE
             place += 1
         elif char == HASH:
             while data[place] != NEWLINE:
@@ -81,9 +86,11 @@ def read_numbers(data: Bytes, page_size: int, pages: Words, writes: Flags) -> tu
             writes[found] = False
             found += 1
             place = end
-        elif found and (char | 32) in (R, W) and not _is_word(data[place + 1]):
+            marked = False
+        elif not marked and (char | 32) in (R, W) and not _is_word(data[place + 1]):
             writes[found - 1] = char | 32 == W
             place += 1
+            marked = True
         else:
             return found, place
     return found, -1
@@ -98,7 +105,8 @@ def _is_word(char: np.uint8) -> bool:
 def _number(data: Bytes, place: int, base: int) -> tuple[np.uint64, int]:
     """Read a number up to what is no digit; return it and where it ends. One that is too large has no end."""
     value = np.uint64(0)
-    largest = (np.uint64(0xFFFFFFFFFFFFFFFF) - np.uint64(15)) // np.uint64(base)
+    most = np.uint64(0xFFFFFFFFFFFFFFFF)
+    largest, rest = most // np.uint64(base), most % np.uint64(base)
     start = place
     while True:
         char = data[place]
@@ -108,7 +116,7 @@ def _number(data: Bytes, place: int, base: int) -> tuple[np.uint64, int]:
             digit = (char | 32) - 87
         else:
             return value, place
-        if value > largest:
+        if value > largest or (value == largest and np.uint64(digit) > rest):
             return value, start
         value = value * np.uint64(base) + np.uint64(digit)
         place += 1
