@@ -15,6 +15,8 @@ from llmos.memory.files import File
 from llmos.memory.memory import Memory
 from llmos.memory.space import STACK_TOP, Region, layout
 from llmos.process.program import Brk, Compute, Fork, Mmap, Mprotect, Munmap, Wait
+from llmos.scenario.build import build
+from llmos.scenario.load import load_text
 from llmos.trace import events as ev
 
 PAGE = 4096
@@ -91,6 +93,25 @@ def test_asking_for_too_much_fails_as_the_mode_says() -> None:
     assert results(at[0], asking) == [yes, yes, no, 0, yes]
     assert results(at[1], asking) == [yes, yes, 0, 0, yes]
     assert results(at[2], asking) == [yes, no, no, 0, yes]
+
+
+@pytest.mark.parametrize(
+    ("convention", "said", "mode"),
+    [
+        ("textbook", "", 1),
+        ("ostep", "", 1),
+        ("linux", "", 0),
+        ("linux", "overcommit = 1", 1),
+        ("ostep", "overcommit = 0", 0),
+    ],
+)
+def test_what_a_scenario_leaves_out_is_as_its_convention_has_it(
+    convention: str, said: str, mode: int
+) -> None:
+    spec = build(load_text(f'question = "?"\nconvention = "{convention}"\n[memory]\nframes = 8\n{said}\n'
+                           '[[task]]\nname = "a"\nprogram = [{ compute = "1 us" }]\n'))  # fmt: skip
+    assert spec.memory is not None
+    assert spec.memory.overcommit == mode
 
 
 def test_a_fork_promises_all_again() -> None:

@@ -53,6 +53,7 @@ def memory_of(
         entries = replacement_of(scenario, table.tlb.replacement, TLB, noted, seed=seed, place=place)
     if frames is None or (table.tlb and entries is None):
         return None
+    is_linux = scenario.model.convention == "linux"
     return MemorySpec(
         frames=table.count,
         replacement=frames,
@@ -68,7 +69,7 @@ def memory_of(
         swap_pages=table.swap // table.page,
         swap_device=table.swap_device or "",
         page_cluster=table.page_cluster,
-        page_cache=_page_cache(table.page_cache, linux=scenario.model.convention == "linux"),
+        page_cache=_page_cache(table.page_cache, linux=is_linux),
         oom=table.oom,
         huge=huge_rules(table),
         compacts=table.compaction,
@@ -82,7 +83,7 @@ def memory_of(
         ),
         watermarks=_watermarks(table),
         swappiness=table.swappiness,
-        overcommit=table.overcommit,
+        overcommit=(0 if is_linux else 1) if table.overcommit is None else table.overcommit,
         overcommit_ratio=table.overcommit_ratio,
         thrashing=Thrashing(
             window_ns=table.thrashing.window, refaults=table.thrashing.refaults, busy=table.thrashing.busy

@@ -170,9 +170,10 @@ class MemoryTable(Model):
         le=200,
         description="How much anonymous pages go rather than those of files; left out: one order for all.",
     )
-    overcommit: Literal[0, 1, 2] = Field(
-        default=1,
-        description="What may be promised: 0 by a call no more than there is, 1 anything, 2 a limit.",
+    overcommit: Literal[0, 1, 2] | None = Field(
+        default=None,
+        description="What may be promised: 0 by a call no more than there is, 1 anything, 2 a limit; left "
+        "out: 0 as on Linux if the `convention` is linux, else 1.",
     )
     overcommit_ratio: int = Field(
         default=50, ge=0, le=1000, description="Per cent of memory that count for the limit of mode 2."
