@@ -2,7 +2,9 @@
 
 - Interpolation: every fourth row of each curve is taken away and predicted from the rest; the ends
   stay, and the places differ from curve to curve, so that all sizes get their turn.
-- Roofline x residual: each curve in turn is taken away whole and predicted from the others.
+- Roofline x residual: every eighth curve of a family is taken away whole and predicted from the others,
+  then every eighth from the next on, until each had its turn.
+- Only what was predicted by that way counts.
 - An error is the relative difference of the predicted from the measured time; put it beside the
   profile's noise floor, below which no error means anything.
 """
@@ -11,24 +13,29 @@ from itertools import groupby
 
 import msgspec
 
-from llmos.costs.model import INTERPOLATED, RESIDUAL, CostModel
+from llmos.costs.model import INTERPOLATED, RESIDUAL, Cost, CostModel
 from llmos.costs.profile import Profile, Row, Spread
 
 EVERY = 4
+FOLDS = 8
 
 
 def holdout(profile: Profile) -> dict[str, Spread]:
     """The held-out errors of the profile, by way of predicting; without those it is too small for."""
-    curves = _curves(profile)
-    errors = {
-        INTERPOLATED: _errors(
-            profile, [row for i, rows in enumerate(curves) for row in _every_fourth(rows, i)]
-        ),
-        RESIDUAL: [
-            error for rows in curves if _has_sisters(rows, curves) for error in _errors(profile, rows)
-        ],
-    }
+    errors = {method: [error for _, _, error in found] for method, found in predictions(profile).items()}
     return {method: Spread.of(found) for method, found in errors.items() if found}
+
+
+def predictions(profile: Profile) -> dict[str, list[tuple[Row, Cost, float]]]:
+    """Rows that were held out, with what was predicted for each and its relative error."""
+    curves = _curves(profile)
+    inner = [row for i, rows in enumerate(curves) for row in _every_fourth(rows, i)]
+    families = [list(members) for _, members in groupby(curves, lambda rows: rows[0].op.family)]
+    turns = [_joined(members[i::FOLDS]) for members in families if len(members) > 1 for i in range(FOLDS)]
+    return {
+        INTERPOLATED: _predicted(profile, inner, INTERPOLATED),
+        RESIDUAL: [each for rows in turns for each in _predicted(profile, rows, RESIDUAL)],
+    }
 
 
 def _curves(profile: Profile) -> list[list[Row]]:
@@ -41,13 +48,18 @@ def _every_fourth(rows: list[Row], turn: int) -> list[Row]:
     return inner[turn % EVERY :: EVERY]
 
 
-def _has_sisters(rows: list[Row], curves: list[list[Row]]) -> bool:
-    """Whether there is another curve of the same family."""
-    return sum(other[0].op.family == rows[0].op.family for other in curves) > 1
+def _joined(curves: list[list[Row]]) -> list[Row]:
+    return [row for rows in curves for row in rows]
 
 
-def _errors(profile: Profile, held_out: list[Row]) -> list[float]:
+def _predicted(profile: Profile, held_out: list[Row], method: str) -> list[tuple[Row, Cost, float]]:
     ops = {row.op for row in held_out}
-    rest = tuple(row for row in profile.rows if row.op not in ops)
+    families = {op.family for op in ops}
+    rest = tuple(row for row in profile.rows if row.op.family in families and row.op not in ops)
     model = CostModel(msgspec.structs.replace(profile, rows=rest))
-    return [abs(model.predict(row.op).seconds / row.seconds - 1) for row in held_out]
+    pairs = [(row, model.predict(row.op)) for row in held_out]
+    return [
+        (row, cost, abs(cost.seconds / row.seconds - 1))
+        for row, cost in pairs
+        if cost.source.startswith(method)
+    ]

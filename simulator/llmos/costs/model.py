@@ -1,21 +1,27 @@
 """Predicting the time of an operation from a profile, with an interval and a source.
 
-- `predict` answers in this order: the exact row; between two rows of the same curve, a straight line
-  in log-log; the roofline times a residual learned from the rows; the roofline alone.
+- `predict` answers in this order: the exact row; between two near rows of the same curve, a straight
+  line in log-log; the roofline times a residual learned from the rows; the roofline alone.
 - `source` says which of these it was, from which profile, and whether that was measured.
 - The interval is where a repeat of the same measurement on the same machine should fall, 19 times
-  out of 20. It comes from the profile's own held-out errors and noise floor.
+  out of 20. It comes from the profile's own held-out errors and noise floor, and is wider where the
+  rows say little.
 - The same profile and operation give the same answer to the nanosecond, whatever was asked before.
 - Answers are kept: asking again is one look-up in a dict.
 """
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 from llmos.costs.ops import Op
 from llmos.costs.profile import Profile, Row
+
+if TYPE_CHECKING:
+    from llmos.costs.residual import Parts, Residual
 
 EXACT = "exact row"
 INTERPOLATED = "interpolated"
@@ -25,7 +31,9 @@ ROOFLINE = "roofline"
 # Relative errors where a profile says nothing better. A data-sheet roofline can be a factor of two
 # off: against a public table of 9,240 bf16 matmuls on an H100, 95 % took 0.90 to 2.12 times of it.
 UNKNOWN_ERROR = {EXACT: 0.10, INTERPOLATED: 0.25, RESIDUAL: 0.50, ROOFLINE: 1.25}
-NEIGHBOURS_FADE = 3.0  # A curve twice as far away (in log sizes) counts 2**3 times less.
+# A line is drawn between rows whose running sizes are at most this many times apart. On a public table
+# of H100 matmuls it was 3 % off (median) up to here, and more than 10 % from twice as much on.
+WIDEST_GAP = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class Cost:
 
 
 class CostModel:
-    """Predictions from one profile; nothing is changed in it, and no more is computed than is asked for."""
+    """Predictions from one profile; nothing is changed in it."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -55,13 +63,20 @@ class CostModel:
         return {row.op: row for row in self.profile.rows}
 
     @cached_property
-    def _families(self) -> "dict[tuple[str, ...], _Family]":
-        return _families(self.profile)
+    def _families(self) -> dict[tuple[str, ...], list[Row]]:
+        families: dict[tuple[str, ...], list[Row]] = {}
+        for row in sorted(self.profile.rows, key=lambda row: (row.op.dims[1:], row.op.dims[0])):
+            families.setdefault(row.op.family, []).append(row)
+        return families
+
+    @cached_property
+    def _curves(self) -> "dict[tuple[str, ...], dict[tuple[int, ...], _Curve]]":
+        return {family: _curves(rows) for family, rows in self._families.items()}
 
     def predict(self, op: Op) -> Cost:
         """The cost of running `op` once, its inputs not in any cache.
 
-        Raises ProfileError when the profile knows nothing of the operation's dtype.
+        Raises ProfileError when the profile knows nothing of the operation's dtype, or of its link.
         """
         answer = self._answers.get(op)
         if answer is None:
@@ -73,17 +88,22 @@ class CostModel:
             error = self._error(EXACT)
             low, high = min(row.low, row.seconds / (1 + error)), max(row.high, row.seconds * (1 + error))
             return Cost(row.seconds, low, high, self._source(EXACT))
-        roofline = self.profile.roofline(op)
-        family = self._families.get(op.family)
-        if family is None:
-            return self._cost(roofline, ROOFLINE)
-        curve = family.get(op.dims[1:])
-        if curve is not None and curve.first <= op.dims[0] <= curve.last:
-            return self._cost(math.exp(_line(curve.sizes, curve.seconds, math.log(op.dims[0]))), INTERPOLATED)
-        return self._cost(roofline * math.exp(_residual(family, op)), RESIDUAL)
+        parts = self.profile.parts(op)
+        if op.family not in self._families:
+            return self._cost(self.profile.roofline(op), ROOFLINE)
+        curve = self._curves[op.family].get(op.dims[1:])
+        if curve is not None and (between := curve.at(op.dims[0])):
+            return self._cost(between, INTERPOLATED)
+        guess = self._residual(op.family).predict(op.dims, parts)
+        seconds = curve.within(op.dims[0], guess.seconds) if curve else guess.seconds
+        return self._cost(seconds, RESIDUAL, guess.unsure)
 
-    def _cost(self, seconds: float, method: str) -> Cost:
-        error = self._error(method)
+    def _residual(self, family: tuple[str, ...]) -> "Residual":
+        rows = self._families[family]
+        return _learned(tuple((row.op.dims, self.profile.parts(row.op), row.seconds) for row in rows))
+
+    def _cost(self, seconds: float, method: str, unsure: float = 1.0) -> Cost:
+        error = self._error(method) * max(unsure, 1.0)
         return Cost(seconds, seconds / (1 + error), seconds * (1 + error), self._source(method))
 
     def _error(self, method: str) -> float:
@@ -99,63 +119,41 @@ class CostModel:
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """Rows that differ in the running size only, sorted by it; logarithms but for first and last."""
+    """Rows that differ in the running size only, sorted by it."""
 
-    first: int
-    last: int
-    sizes: list[float]
+    sizes: list[int]
     seconds: list[float]
-    residuals: list[float]  # measured over roofline
+
+    def at(self, size: int) -> float | None:
+        """Seconds on the straight line, in log-log, between the rows around `size`, if those are near."""
+        right = bisect_left(self.sizes, size)
+        if not 0 < right < len(self.sizes) or self.sizes[right] > WIDEST_GAP * self.sizes[right - 1]:
+            return None
+        x0, x1 = math.log(self.sizes[right - 1]), math.log(self.sizes[right])
+        y0, y1 = math.log(self.seconds[right - 1]), math.log(self.seconds[right])
+        return math.exp(y0 + (y1 - y0) * ((math.log(size) - x0) / (x1 - x0)))
+
+    def within(self, size: int, seconds: float) -> float:
+        """The time nearest to `seconds` that is between those of the rows around `size`."""
+        right = bisect_left(self.sizes, size)
+        around = self.seconds[max(right - 1, 0) : right + 1]
+        least = min(around) if right > 0 else 0.0
+        most = max(around) if right < len(self.sizes) else math.inf
+        return min(max(seconds, least), most)
 
 
-_Family = dict[tuple[int, ...], _Curve]
+@lru_cache(maxsize=32)  # A sweep asks the same for every run, and learning takes a tenth of a second.
+def _learned(rows: "tuple[tuple[tuple[int, ...], Parts, float], ...]") -> "Residual":
+    from llmos.costs.residual import Residual  # And numpy, which many runs do without.
+
+    sizes, parts, seconds = zip(*rows, strict=True)
+    return Residual(sizes, parts, seconds)
 
 
-def _families(profile: Profile) -> dict[tuple[str, ...], _Family]:
-    rows: dict[tuple[str, ...], dict[tuple[int, ...], list[Row]]] = {}
-    for row in sorted(profile.rows, key=lambda row: (row.op.family, row.op.dims)):
-        family = rows.setdefault(row.op.family, {})
-        family.setdefault(row.op.dims[1:], []).append(row)
-    return {
-        key: {rest: _curve(profile, members) for rest, members in family.items()}
-        for key, family in rows.items()
-    }
-
-
-def _curve(profile: Profile, rows: list[Row]) -> _Curve:
-    return _Curve(
-        first=rows[0].op.dims[0],
-        last=rows[-1].op.dims[0],
-        sizes=[math.log(row.op.dims[0]) for row in rows],
-        seconds=[math.log(row.seconds) for row in rows],
-        residuals=[math.log(row.seconds / profile.roofline(row.op)) for row in rows],
-    )
-
-
-def _line(xs: list[float], ys: list[float], x: float) -> float:
-    """The value at `x` of the broken line through the points; level beyond its ends."""
-    right = bisect_left(xs, x)
-    if right == 0:
-        return ys[0]
-    if right == len(xs):
-        return ys[-1]
-    x0, x1, y0, y1 = xs[right - 1], xs[right], ys[right - 1], ys[right]
-    return y0 + (y1 - y0) * ((x - x0) / (x1 - x0))
-
-
-def _residual(family: _Family, op: Op) -> float:
-    """The log of measured time over roofline at `op`, from the curves around it.
-
-    Each curve answers for the running size (level beyond its ends); near curves count more.
-    """
-    size, *rest = (math.log(dim) for dim in op.dims)
-    total = weights = 0.0
-    for dims, curve in family.items():
-        answer = _line(curve.sizes, curve.residuals, size)
-        distance = math.sqrt(sum((a - math.log(b)) ** 2 for a, b in zip(rest, dims, strict=True)))
-        if distance == 0:
-            return answer
-        weight = distance**-NEIGHBOURS_FADE
-        total += weight * answer
-        weights += weight
-    return total / weights
+def _curves(rows: Sequence[Row]) -> dict[tuple[int, ...], _Curve]:
+    curves: dict[tuple[int, ...], _Curve] = {}
+    for row in rows:
+        curve = curves.setdefault(row.op.dims[1:], _Curve([], []))
+        curve.sizes.append(row.op.dims[0])
+        curve.seconds.append(row.seconds)
+    return curves
