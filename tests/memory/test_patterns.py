@@ -298,6 +298,8 @@ def test_a_trace_gets_dense_pages_in_the_order_of_their_appearance(tmp_path):
         (lambda: patterns.matrix(3, order="ijk"), "row, column"),
         (lambda: patterns.matmul(3, order="rows"), 'did you mean "row"'),
         (lambda: patterns.matmul(3, block=4), "a block of 4"),
+        (lambda: patterns.matrix(100_000, element_bytes=2**31), "smaller elements"),  # it is 2**64 bytes
+        (lambda: patterns.phases(2**30, 1, Random(1), working_set=2**25, length=1), "from 1 to 16,777,216"),
         (lambda: patterns.written(patterns.sequential(1), 0.5), "Random(7)"),
         (lambda: patterns.written(patterns.sequential(1), 2), "a share of 2"),
     ],

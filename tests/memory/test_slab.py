@@ -127,7 +127,16 @@ def test_what_is_not_taken_cannot_be_given_back(address):
         cache.free(address)
 
 
-@pytest.mark.parametrize("options", [{"object_bytes": 0}, {"object_bytes": 5000, "order": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"object_bytes": 0},
+        {"object_bytes": 5000, "order": 0},
+        {"object_bytes": 8, "order": -1},
+        {"object_bytes": 8, "order": 11},
+        {"object_bytes": 2**40},
+    ],
+)
 def test_what_cannot_be_is_refused(options):
     with pytest.raises(LlmosError):
         SlabCache(Buddy(8), **options)

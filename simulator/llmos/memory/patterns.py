@@ -37,6 +37,9 @@ PAGE_BYTES: Final = 4096
 LARGEST_TABLE: Final = 1 << 24
 """So many pages have those patterns at most that keep a table of them: 64 GiB of 4 KiB pages."""
 
+LARGEST_MATRIX: Final = 1 << 60
+"""Bytes; the arithmetic has 63 bits, for three matrices."""
+
 MATRIX_ORDERS: Final = {"row": "ij", "column": "ji"}
 """Loops from the outermost to the innermost: i is a matrix's row, j its column."""
 MATMUL_ORDERS: Final = {"row": "ikj", "column": "jki"} | {
@@ -204,7 +207,8 @@ def phases(
     """
     _need(length >= 1, f"phases of {length} references", "a phase has 1 reference at least")
     _need(0 <= overlap <= 1, f"an overlap of {overlap}", "it is a number from 0 to 1")
-    _need(1 <= working_set <= LARGEST_TABLE, f"a working set of {working_set} pages", "it has 1 at least")
+    hint = f"it has from 1 to {LARGEST_TABLE:,}"
+    _need(1 <= working_set <= LARGEST_TABLE, f"a working set of {working_set:,} pages", hint)
     kept = round(overlap * working_set)
     needed = 2 * working_set - kept
     hint = f"two that follow each other need {needed}: take more pages, a smaller set, or more overlap"
@@ -313,6 +317,8 @@ def _loops(order: str, orders: dict[str, str], n: int, block: int, element_bytes
     _need(n >= 1, f"a matrix of {n} rows", "it has 1 at least")
     _need(0 <= block <= n, f"a block of {block} rows", f"it is at most the matrix: {n}; 0 = no blocks")
     _need(element_bytes >= 1, f"an element of {element_bytes} bytes", "it has 1 at least")
+    hint = f"take fewer rows, or smaller elements: it has at most {LARGEST_MATRIX:,} bytes"
+    _need(n * n * element_bytes <= LARGEST_MATRIX, f"a matrix of {n} rows", hint)
     return orders[order]
 
 

@@ -69,7 +69,7 @@ class SlabCache:
         self.align = align
         self.frame_bytes = frame_bytes
         self.order = self._best_order(buddy.max_order) if order is None else order
-        self.slab_bytes = frame_bytes << self.order
+        self.slab_bytes = frame_bytes << max(0, self.order)
         self.objects_per_slab = self.slab_bytes // self.stride_bytes
         if not (0 <= self.order <= buddy.max_order and self.objects_per_slab):
             raise LlmosError(
