@@ -177,6 +177,19 @@ def test_the_scanner_takes_up_where_it_has_stopped() -> None:
     assert [event.page - made[0].page for event in made] == [0, 4, 8]
 
 
+def test_the_scanner_looks_at_one_place_at_least() -> None:
+    """Linux, too, goes through a whole huge page if it should look at fewer base pages."""
+
+    def program():
+        yield Mmap("box", 8 * 4096)
+        yield touch(0, 4, region="box")
+        yield Madvise("box", "huge")
+        yield Compute(3 * MS)
+
+    _, events, _ = play(machine(huge_memory(16, "madvise", pages_to_scan=1), program))
+    assert [event.t for event in of_kind(events, "promote")] == [MS, 2 * MS]
+
+
 def test_the_scanner_rests_for_all_when_there_is_no_block_but_not_when_one_may_not_have_more() -> None:
     """Two boxes could be huge, and no block is free: it tries once, until `retry` is over."""
 

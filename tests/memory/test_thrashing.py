@@ -171,6 +171,23 @@ def test_the_rule_has_three_parts() -> None:
     assert not judged(refaults=6, busy_ms=21)
 
 
+def test_a_core_that_is_offline_is_not_idle() -> None:
+    """A refault takes 2 ms, and after each there is work for 3: of one core 60 per cent, of two 30."""
+
+    def going_over():
+        yield touch(*range(9))
+        for page in range(9):
+            yield touch(page)
+            yield Compute(3 * MS)
+        yield Sleep(80 * MS)
+
+    has = memory(8, thrashing=Thrashing(window_ns=40 * MS, refaults=5, busy=0.5))
+    for offline, seen in ((True, False), (False, True)):
+        gone = [Injection(name="", at_ns=0, cpu=1, offline=True)] if offline else []
+        _, events, _ = play(machine(has, going_over, cores=2, injections=gone))
+        assert any(isinstance(event, ev.Thrashing) for event in events) == seen
+
+
 # --- what holds in any run ----------------------------------------------------------------------------
 
 rounds = st.tuples(st.lists(st.integers(0, 9), max_size=12), st.integers(0, 3), st.integers(0, 3))

@@ -90,7 +90,7 @@ class HugePages:
             return
         left, spent = self.rules.pages_to_scan, 0
         for space, region, head in self._candidates():
-            if left < self.pages or memory.now < self._not_before:
+            if left <= 0 or memory.now < self._not_before:
                 break
             left -= self.pages
             self._after = (space.pid, head)

@@ -52,7 +52,10 @@ class Thrashing:
 class Tasks(Protocol):
     """What load control asks of the kernel."""
 
-    cores: int
+    @property
+    def cores(self) -> int:
+        """Return how many cores are online."""
+        ...
 
     def worked_ns(self) -> int:
         """Return how long all tasks together have worked on cores so far."""

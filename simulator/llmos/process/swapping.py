@@ -20,7 +20,11 @@ class KernelTasks:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        self.cores = len(kernel.cores.cores)
+
+    @property
+    def cores(self) -> int:
+        """Return how many cores are online."""
+        return sum(core.online for core in self.kernel.cores.cores)
 
     def worked_ns(self) -> int:
         """Return how long all tasks together have worked on cores so far."""
