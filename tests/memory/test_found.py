@@ -157,6 +157,19 @@ def test_nobody_interrupts_his_own_core_to_shoot_down_a_page(call):
     assert told(events) == []
 
 
+@pytest.mark.parametrize("call", CALLS)
+def test_nobody_shoots_down_what_a_core_knew_that_is_offline(call):
+    """Core 0 goes offline and its task goes on on core 1, which got the interrupt in its place."""
+    spec = scenario(
+        "frames = 8",
+        '{ mmap = "m", size = "8 KiB" }, { touch = "m", pages = ["0w"] }, { compute = "2 ms" }, ' + call,
+        rest='[cpu]\ncount = 2\n[programs]\np = { steps = [{ compute = "1 us" }] }\n'
+        '[[inject]]\nat = "1 ms"\noffline = 0\n',
+    )
+    _, events, _ = play(spec)
+    assert told(events) == []
+
+
 def test_a_core_on_which_a_process_ran_before_is_told_what_it_unmaps():
     """It runs on core 0, is moved to core 1, and unmaps there; the core 0 that may know the page is told."""
     spec = scenario(

@@ -353,6 +353,12 @@ class Memory:
             if cpu != self.cpu:
                 self.interrupt(cpu, "ipi", self.costs.shootdown_ns, "TLB flush")
 
+    def goes_offline(self, cpu: int) -> None:
+        """Forget what the TLB of core `cpu` knows: nobody will tell it what changes."""
+        self.tlbs[cpu].flush()
+        for space in self.spaces.values():
+            space.cpus.discard(cpu)
+
     def new_key(self) -> int:
         """Return a key for a fresh anonymous page."""
         self.next_anon += 1

@@ -3,6 +3,7 @@
 - The task of a core that goes offline is preempted. It goes back to its ready queue; if that is the
   core's own, all of its tasks move to other cores, each to the one with the least to do.
 - Inside the kernel nobody is preempted: there the core goes offline when the call or interrupt is over.
+- What its cache and its TLB have is lost.
 - A task keeps its affinity: if that names no core that is online, it waits until one of them is back.
 - The last core that is online stays. Interrupts for a core that is offline go to the first that is not.
 
@@ -50,6 +51,8 @@ def leave(kernel: Kernel, core: Core) -> None:
     core.ran = None
     if core.cache:
         core.cache.lose_all()
+    if kernel.memory is not None:
+        kernel.memory.goes_offline(core.cpu)
     kernel.emit(Hotplug(kernel.sim.now, core.cpu, reason="goes offline"))
     kernel.balance.move_away()
 
