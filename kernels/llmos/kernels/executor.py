@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmos.kernels.llama import Chunk
@@ -33,7 +34,7 @@ class Executor:
     def pace(self, batch: Batch) -> Pace:
         """Run one iteration; requests that wrote a token know which it is."""
         chunks = [_chunk(share) for share in batch.shares]
-        tokens, seconds = self.watch.whole(lambda: self.model.iterate(chunks))
+        tokens, seconds = self.watch.whole(partial(self.model.iterate, chunks))
         self.ran.append((chunks, seconds))
         writers = [share.request for share in batch.shares if share.samples]
         for request, token in zip(writers, tokens, strict=True):
@@ -42,7 +43,7 @@ class Executor:
 
     def again(self) -> list[float]:
         """Run all batches once more, in their order; return their times in seconds."""
-        return [self.watch.whole(lambda c=chunks: self.model.iterate(c))[1] for chunks, _ in self.ran]
+        return [self.watch.whole(partial(self.model.iterate, chunks))[1] for chunks, _ in self.ran]
 
 
 def _chunk(share: Share) -> Chunk:

@@ -1,0 +1,129 @@
+"""Validation with a model that only pretends, so that every figure is known beforehand."""
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from commandline import llmos, ok, refused  # noqa: E402 — what follows needs torch
+
+from llmos.costs.decoder import model_shape  # noqa: E402
+from llmos.costs.iteration import IterationModel  # noqa: E402
+from llmos.costs.model import CostModel  # noqa: E402
+from llmos.costs.profile import load_profile  # noqa: E402
+from llmos.errors import LlmosError  # noqa: E402
+from llmos.kernels import validate as module  # noqa: E402
+from llmos.kernels.llama import Model  # noqa: E402
+from llmos.kernels.validate import Compared, Engine, validate  # noqa: E402
+from llmos.plot.validation import draw_validation  # noqa: E402
+from llmos.scenario.machine import PolicySpec  # noqa: E402
+from llmos.sched.fcfs import FCFS  # noqa: E402
+
+SHAPE = model_shape("tiny-2m")
+PROFILE = load_profile("h100-data-sheet")
+ENGINE = Engine(PolicySpec(name="fcfs", make=FCFS), slots=4, token_budget=64, blocks=64)
+
+
+class Pretended:
+    """A model and a watch in one: an iteration takes `factor` times its prediction."""
+
+    def __init__(self, factor):
+        self.costs = IterationModel(CostModel(PROFILE), SHAPE)
+        self.factor = factor
+        self.batch = None
+
+    def compute(self, model, chunks):
+        self.batch = model.compose(chunks)
+        return [1] * self.batch.sampled
+
+    def whole(self, run):
+        out = run()
+        return out, self.factor * self.costs.predict(self.batch).seconds
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    def make(factor):
+        watch = Pretended(factor)
+        monkeypatch.setattr(
+            Model, "iterate", lambda model, chunks, observe=None: watch.compute(model, chunks)
+        )
+        return watch
+
+    return make
+
+
+def test_a_machine_that_is_slower_by_a_quarter_is_seen_to_be(pretended):
+    found = validate("tiny-2m", SHAPE, PROFILE, ENGINE, pretended(1.25), requests=8)
+    error, noise = found.iterations.error, found.iterations.noise
+    assert (error.median, error.p95, error.bias) == pytest.approx((0.2, 0.2, -0.2))
+    assert (noise.median, noise.p95, noise.bias) == (0, 0, 0)
+    assert found.iterations.total == pytest.approx((-0.2, 0.0))
+    assert found.waits["tbt"].error.bias < -0.15
+    assert set(found.kinds) == {"decode", "mixed", "prefill"}
+
+
+def test_what_the_profile_knows_exactly_is_simulated_exactly(pretended):
+    """But for the straight lines between two lengths of context, which are a few percent off at most."""
+    found = validate("tiny-2m", SHAPE, PROFILE, ENGINE, pretended(1.0), requests=8)
+    assert found.iterations.error.p95 == pytest.approx(0, abs=1e-9)
+    for compared in found.waits.values():
+        assert compared.error.p95 < 0.03
+        assert compared.noise.p95 == 0
+
+
+def test_errors_by_hand():
+    compared = Compared([1.0, 2.0, 4.0], [1.0, 2.0, 5.0], [1.1, 1.8, 4.0])
+    assert compared.error.median == pytest.approx(0.1)
+    assert compared.error.bias == pytest.approx(0.0)
+    assert compared.total == pytest.approx((-0.1 / 7, 1 / 7))
+    assert compared.noise.median == 0
+
+
+def test_requests_that_cannot_fit_are_told_with_the_cure(pretended):
+    small = Engine(PolicySpec(name="fcfs", make=FCFS), blocks=4)
+    with pytest.raises(LlmosError, match=r"4 KV blocks cannot hold a request of \d+ tokens") as caught:
+        validate("tiny-2m", SHAPE, PROFILE, small, pretended(1.0), requests=8)
+    assert "--kv-blocks" in str(caught.value)
+
+
+def test_the_picture_shows_every_iteration_and_both_errors(pretended):
+    document = validate("tiny-2m", SHAPE, PROFILE, ENGINE, pretended(1.25), requests=8).document()
+    json.dumps(document)
+    figure = draw_validation(document)
+    scatter, errors = (ax for ax in figure.axes if ax.get_label() != "paper")
+    shown = sum(len(each.get_offsets()) for each in scatter.collections[1:])
+    assert shown == len(document["points"]["iteration"]["measured"])
+    assert [line.get_label() for line in errors.lines] == [
+        "predicted: median 20.0%, p95 20.0%",
+        "measured again: median 0.0%, p95 0.0%",
+    ]
+
+
+def test_the_command_says_all_of_it(pretended, monkeypatch, tmp_path):
+    watch = pretended(1.25)
+    monkeypatch.setattr("llmos.kernels.watch.watch_for", lambda device: watch)
+    picture = tmp_path / "v.svg"
+    out = ok(
+        llmos(tmp_path, "validate", "--model", "tiny-2m", "--profile", "h100-data-sheet", "--requests", "8",
+              "--plot", "v.svg")
+    )  # fmt: skip
+    assert "predicted -20.0%" in out
+    assert "data sheet, not measured" in out
+    assert picture.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "tiny-20"], 'did you mean "tiny-20m"'),
+        (["--profile", "nobody"], "there is no profile 'nobody'"),
+        (["--slots", "9", "--token-budget", "8"], "less than a token for each of 9 slots"),
+        (["--scheduler", "fcsf"], 'did you mean "fcfs"'),
+        (["--plot", "x.bmp"], 'cannot be written as ".bmp"'),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_runs(options, message, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "validate", None)
+    refused(llmos(tmp_path, "validate", "--profile", "h100-data-sheet", *options), message)
