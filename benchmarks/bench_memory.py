@@ -46,7 +46,7 @@ def main() -> None:
         for policy in ("lru", "clock"):
             best, tlb = min(through_the_machine(pages, frames, policy) for _ in range(ROUNDS))
             rate = len(pages) / best / 1e6
-            print(f"{name:14}{policy:8}{rate:15.2f}{limit / best:14.1%}   {tlb}")
+            print(f"{name:14}{policy:8}{rate:15.3f}{limit / best:14.1%}   {tlb}")
 
 
 def through_the_machine(pages: Sequence[int], frames: int, policy: str) -> tuple[float, list[int]]:

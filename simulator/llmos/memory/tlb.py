@@ -69,10 +69,10 @@ class Tlb:
         self.offset_bits = offset_bits
         self.levels = max(shape.level for shape in shapes)
         self._sizes = sorted({page for shape in shapes for page in shape.pages} | {0})
-        levels = [self._views(shapes, level) for level in range(1, self.levels + 1)]
-        self._levels = {fetch: [views[fetch] for views in levels] for fetch in (False, True)}
-        """What each level has, as data and as code: a view for each size of pages."""
-        self._data, self._code = (self._levels[fetch][0][0].owners for fetch in (False, True))
+        levels = [self._make_views(shapes, level) for level in range(1, self.levels + 1)]
+        self._views = {fetch: [view for views in levels for view in views[fetch]] for fetch in (False, True)}
+        """What there is, as data and as code: level by level, a view for each size of pages."""
+        self._data, self._code = (self._views[fetch][0].owners for fetch in (False, True))
         self._arrays = [Array(shape, make, _served(shape, levels[shape.level - 1])) for shape in shapes]
         self._holds = {
             fetch: [
@@ -228,15 +228,14 @@ class Tlb:
         return level
 
     def _find(self, asid: int, vpn: int, *, fetch: bool) -> Found | None:
-        for views in self._levels[fetch]:
-            for view in views:
-                if not view.owners:
-                    continue
-                for owner in (asid, EVERYBODY):
-                    theirs = view.owners.get(owner)
-                    found = theirs.get(vpn >> view.span) if theirs else None
-                    if found is not None:
-                        return found
+        for view in self._views[fetch]:
+            if not view.owners:
+                continue
+            for owner in (asid, EVERYBODY):
+                theirs = view.owners.get(owner)
+                found = theirs.get(vpn >> view.span) if theirs else None
+                if found is not None:
+                    return found
         return None
 
     def _put(self, key: Key, cached: Cached, deepest: int, *, fetch: bool) -> None:
@@ -244,7 +243,7 @@ class Tlb:
             if array.shape.level <= deepest:
                 array.put(key, cached)
 
-    def _views(self, shapes: Sequence[Shape], level: int) -> Sequence[list[View]]:
+    def _make_views(self, shapes: Sequence[Shape], level: int) -> Sequence[list[View]]:
         """Make the views of a level, for data and for code: the same if no array tells them apart."""
         data = [View(span) for span in self.spans[: self._sizes[-1] + 1]]
         if all(shape.serves == "both" for shape in shapes if shape.level == level):
