@@ -7,29 +7,31 @@
 - What is missing from their sum to the whole is fitted: a scale, and an overhead for each operation.
 - A third of the batches teach nothing: they are predicted, and tell the error, beside the noise floor
   of the same batches measured twice. All of that is the profile's `iterations`.
-- Ctrl-C keeps what was measured when it is enough; else it goes through.
+- Ctrl-C keeps what was measured when it is enough; else nothing is learnt of the model.
 """
 
 import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
-from llmos.costs.decoder import Composition, ModelShape, operations
+from llmos.costs.decoder import SHAPES, Composition, ModelShape, model_shape, operations
 from llmos.costs.iteration import IterationModel, relative_fit
 from llmos.costs.model import CostModel
-from llmos.costs.ops import DecodeAttention, Op, PrefillAttention
+from llmos.costs.ops import DecodeAttention, Matmul, Op, PrefillAttention
 from llmos.costs.profile import IterationFit, Profile, Row, Spread
 from llmos.errors import ProfileError
 from llmos.kernels.device import Device
 from llmos.kernels.rounds import Progress
 from llmos.quantile import quantile
 
+DTYPES = ("fp32", "bf16", "fp16")  # What a model can compute in.
+LARGEST_MODEL = 2 * 10**9  # Parameters.
 LONGEST = 1024  # Context, in tokens.
 DECODING = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 PROMPTS = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -72,10 +74,11 @@ class PretendedIterations:
 class InSitu:
     """The measuring of one model under way.
 
-    learnt, held_out: the batches that teach, and those that check. wholes, parts: samples so far.
+    open: makes the model. learnt, held_out: the batches that teach, and those that check. wholes,
+    parts: samples so far.
     """
 
-    iterations: Iterations
+    open: Callable[[], Iterations]
     deadline: float
     progress: Progress
     seed: int = 0
@@ -84,26 +87,31 @@ class InSitu:
     wholes: dict[Composition, list[float]] = field(default_factory=dict)
     parts: dict[Op, list[float]] = field(default_factory=lambda: defaultdict(list))
     notes: list[str] = field(default_factory=list)
+    rounds: int = 0
 
     def measure(self) -> bool:
-        """Run all batches in rounds until the deadline; returns whether nobody interrupted it.
-
-        Raises ProfileError when there is no time for anything.
-        """
-        self._warm_up()
-        rounds = 0
+        """Run all batches in rounds until the deadline; returns whether nobody interrupted it."""
         try:
-            while rounds < MOST_ROUNDS and (rounds < FEWEST_ROUNDS or time.monotonic() < self.deadline):
-                self._round(rounds)
-                rounds += 1
+            self.progress(0.0, "making the model")
+            model = self.open()
+            self._warm_up(model)
+            while self._room() and (self.rounds < FEWEST_ROUNDS or time.monotonic() < self.deadline):
+                self._round(model, self.rounds)
+                self.rounds += 1
         except KeyboardInterrupt:
-            if rounds < FEWEST_ROUNDS:
-                raise
             self.notes.append("iterations: interrupted before the end")
             return False
         return True
 
-    def _warm_up(self) -> None:
+    @property
+    def enough(self) -> bool:
+        """Whether there is something to learn from, and something to check it by."""
+        return self.rounds >= FEWEST_ROUNDS
+
+    def _room(self) -> bool:
+        return bool(self.learnt and self.held_out) and self.rounds < MOST_ROUNDS
+
+    def _warm_up(self, model: Iterations) -> None:
         """Run every batch once, and keep as many as can be run often enough."""
         began, took = time.monotonic(), {}
         learnt, held_out = plan(self.seed)
@@ -112,7 +120,7 @@ class InSitu:
                 break
             self.progress(0.02, f"warming up an iteration of {_told(batch)}")
             start = time.monotonic()
-            self.iterations.seconds(batch)
+            model.seconds(batch)
             took[batch] = time.monotonic() - start
         affordable = (self.deadline - time.monotonic()) / (2 * WANTED_ROUNDS)
         for batch in sorted(took, key=lambda batch: took[batch]):
@@ -121,12 +129,13 @@ class InSitu:
                 self.wholes[batch] = []
         self.learnt = [batch for batch in learnt if batch in self.wholes]
         self.held_out = [batch for batch in held_out if batch in self.wholes]
-        if not self.learnt or not self.held_out:
-            raise ProfileError("the budget is too short for a model", hint="give it more: --budget 120s")
-        if left_out := len({*learnt, *held_out}) - len(self.wholes):
-            self.notes.append(f"iterations: {left_out} batches left out as too slow for the budget")
+        every = len({*learnt, *held_out})
+        if left_out := every - len(self.wholes):
+            self.notes.append(
+                f"iterations: {left_out} of {every} batches left out as too slow for the budget"
+            )
 
-    def _round(self, number: int) -> None:
+    def _round(self, model: Iterations, number: int) -> None:
         """Take a sample of every batch, whole and in parts, in a new order."""
         drawn = random.Random(self.seed * 1000 + number)
         turns = [(batch, whole) for batch in self.wholes for whole in (True, False)]
@@ -138,9 +147,9 @@ class InSitu:
                 part = (number + done / len(turns)) / WANTED_ROUNDS
                 self.progress(min(0.99, part), f"round {number + 1}: an iteration of {_told(batch)}")
             if whole:
-                spent[batch] = self.iterations.seconds(batch)
+                spent[batch] = model.seconds(batch)
             elif batch in teach:
-                for op, seconds in self.iterations.parts(batch).items():
+                for op, seconds in model.parts(batch).items():
                     self.parts[op].append(seconds)
         for batch, seconds in spent.items():  # A round is kept whole, or not at all.
             self.wholes[batch].append(seconds)
@@ -164,6 +173,29 @@ class InSitu:
         return Spread.of([abs(self.usual(b, odd) / self.usual(b, even) - 1) for b in self.wholes])
 
 
+def runnable(model: str, dtype: str | None = None) -> ModelShape:
+    """The shape of a model that can be run.
+
+    Raises ProfileError when there is no such model, it is too large, or torch has no such dtype.
+    """
+    shape = model_shape(model, dtype)
+    if shape.dtype not in DTYPES:
+        raise ProfileError(f"no model runs in {shape.dtype}", hint=f"there are: {', '.join(DTYPES)}")
+    if shape.parameters > LARGEST_MODEL:
+        small = [name for name, each in SHAPES.items() if each.parameters <= LARGEST_MODEL]
+        raise ProfileError(f"{model} is too large to be run here", hint=f"there are: {', '.join(small)}")
+    return shape
+
+
+def iterations_of(shape: ModelShape, device: Device) -> Iterations:
+    """Iterations of that model on this device, for real or pretended."""
+    if device.kind == "null":
+        return PretendedIterations(device, shape)
+    from llmos.kernels.watch import RealIterations
+
+    return RealIterations(shape, device.kind, context=LONGEST)
+
+
 def plan(seed: int) -> tuple[list[Composition], list[Composition]]:
     """The batches that teach, and those that are held out.
 
@@ -184,14 +216,21 @@ def plan(seed: int) -> tuple[list[Composition], list[Composition]]:
 
 
 def taught(profile: Profile, measured: InSitu, shape: ModelShape, model: str) -> Profile:
-    """The profile with the rows of these operations, and what the iterations of `model` taught."""
+    """The profile with the rows of these operations, and what the iterations of `model` taught.
+
+    When too little was measured, only the notes say so.
+    """
+    if not measured.enough:
+        return msgspec.structs.replace(profile, notes=(*profile.notes, *measured.notes))
     rows = (*_without_twins(profile.rows, measured.rows()), *measured.rows())
+    peaks = profile.peak_flops | _peaks(profile, measured.rows())
     others = tuple(
         fit
         for fit in profile.iterations
         if (fit.model, fit.dtype, fit.weights) != (model, shape.dtype, shape.weights)
     )
-    bare = IterationModel(CostModel(msgspec.structs.replace(profile, rows=rows, iterations=())), shape)
+    profile = msgspec.structs.replace(profile, rows=rows, peak_flops=peaks, iterations=others)
+    bare = IterationModel(CostModel(msgspec.structs.replace(profile, iterations=())), shape)
 
     def sums(batches: Sequence[Composition]) -> list[tuple[float, int, float]]:
         """For each batch the sum of its operations, their number, and its own time."""
@@ -218,9 +257,22 @@ def taught(profile: Profile, measured: InSitu, shape: ModelShape, model: str) ->
         holdout=Spread.of(errors),
         noise=measured.noise(),
     )
+    inside = f"{len(measured.rows())} rows were timed inside {model} {shape.dtype}"
+    note = f"{inside}: medians, inputs as warm as they are there"
     return msgspec.structs.replace(
-        profile, rows=rows, iterations=(*others, fit), notes=(*profile.notes, *measured.notes)
+        profile, iterations=(*others, fit), notes=(*profile.notes, note, *measured.notes)
     )
+
+
+def _peaks(profile: Profile, rows: Sequence[Row]) -> dict[str, float]:
+    """The best FLOP/s of products, where the profile knows of no better."""
+    peaks: dict[str, float] = {}
+    for row in rows:
+        kind = row.op.arithmetic
+        if isinstance(row.op, Matmul):
+            best = max(peaks.get(kind, 0.0), profile.peak_flops.get(kind, 0.0))
+            peaks[kind] = max(best, float(f"{row.op.flops / row.seconds:.6e}"))
+    return peaks
 
 
 def _without_twins(rows: Sequence[Row], inside: Sequence[Row]) -> Iterator[Row]:

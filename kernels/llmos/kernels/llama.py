@@ -31,7 +31,7 @@ from llmos.costs.decoder import (
 )
 from llmos.costs.ops import Op
 from llmos.errors import LlmosError
-from llmos.kernels.matmul import TORCH_DTYPES
+from llmos.kernels.ops.base import TORCH_DTYPES
 from llmos.kernels.paged import PagedKv, causal_mask, decode_attention, padding_mask, prefill_attention
 
 EPSILON = 1e-5

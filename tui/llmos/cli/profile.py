@@ -9,7 +9,7 @@ import msgspec
 
 from llmos.cli.output import amount, fields, json_option, print_json, progress, say, table
 from llmos.costs.ops import show_op
-from llmos.costs.profile import Profile, Spread, list_profiles, load_profile
+from llmos.costs.profile import IterationFit, Profile, Spread, list_profiles, load_profile
 from llmos.costs.system import WHAT, Measured
 from llmos.kernels.drift import check_profile
 
@@ -97,6 +97,7 @@ def show(profile: Profile) -> None:
             *([("threads", profile.threads)] if profile.threads else []),
             ("noise floor", _spread(profile.noise)),
             *((f"held out, {how}", _spread(spread)) for how, spread in profile.holdout.items()),
+            *((f"iterations, {fit.model} {fit.dtype}", _fitted(fit)) for fit in profile.iterations),
             (
                 "peak",
                 ", ".join(
@@ -124,6 +125,12 @@ def show(profile: Profile) -> None:
     if profile.system:
         say()
         _show_system(profile.system)
+
+
+def _fitted(fit: IterationFit) -> str:
+    """What whole iterations taught, and how well it predicts others."""
+    law = f"{fit.scale:.3f} of the sum and {fit.overhead_s * 1e6:.1f} us an operation"
+    return f"{law}; held out {_spread(fit.holdout)}; noise floor {_spread(fit.noise)}"
 
 
 def _show_system(system: dict[str, Measured]) -> None:
