@@ -5,7 +5,8 @@
   (malformed, not a number, faster than physics) is left out and named in `dropped`.
 - A profile is found by name: first in the user's data folder, then among those shipped with llmos.
   The name "this-machine" is the latest calibration made here.
-- `kind` is "measured" or "data-sheet"; a data-sheet profile has no rows, and nobody timed it.
+- `kind` is "measured"; "imported" where somebody else's table was taken over; or "data-sheet", which
+  has no rows, and nobody timed it.
 """
 
 import json
@@ -93,8 +94,8 @@ class Row:
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """One machine's costs.
 
-    clock: how time was taken. noise: the same grid measured twice, relative difference.
-    holdout: for each way of predicting, its error on rows that were held out.
+    clock: how time was taken. source: whose figures these are, unless they were measured here.
+    noise: the same grid measured twice, relative difference. holdout: for each way of predicting, its error on rows that were held out.
     peak_flops, bandwidth_bytes_per_s, launch_s: the roofline; what a data sheet promises is
     multiplied by the two efficiencies. links: by the name that an operation gives its `link`.
     system: what the operating system's own work takes, by the names of `costs.system.WHAT`.
@@ -103,7 +104,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: Name
-    kind: Literal["measured", "data-sheet"]
+    kind: Literal["measured", "imported", "data-sheet"]
     device: str
     clock: str
     date: Date
@@ -113,6 +114,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     compute_efficiency: Fraction = 1.0
     memory_efficiency: Fraction = 1.0
     links: dict[str, Link] = {}
+    source: str = ""
     driver: str = ""
     torch: str = ""
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -129,8 +131,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def provenance(self) -> str:
         """The profile's name and standing, for captions: `reference-cpu, measured 2026-01-31`."""
-        standing = f"measured {self.date[:10]}" if self.kind == "measured" else "data sheet, not measured"
-        return f"{self.name}, {standing}"
+        standing = {
+            "measured": f"measured {self.date[:10]}",
+            "imported": f"imported from {self.source or 'a table'}, not measured here",
+            "data-sheet": "data sheet, not measured",
+        }
+        return f"{self.name}, {standing[self.kind]}"
 
     def roofline(self, op: Op) -> float:
         """Seconds that `op` takes at full speed: launch, then the slower of computing and moving.
