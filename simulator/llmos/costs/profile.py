@@ -95,7 +95,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """One machine's costs.
 
     clock: how time was taken. source: whose figures these are, unless they were measured here.
-    noise: the same grid measured twice, relative difference. holdout: for each way of predicting, its error on rows that were held out.
+    noise: the same grid measured twice, relative difference.
+    holdout: for each way of predicting, its error on rows that were held out.
     peak_flops, bandwidth_bytes_per_s, launch_s: the roofline; what a data sheet promises is
     multiplied by the two efficiencies. links: by the name that an operation gives its `link`.
     system: what the operating system's own work takes, by the names of `costs.system.WHAT`.
