@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from llmos.costs.iteration import relative_fit
 from llmos.costs.ops import Op, show_family, show_op
-from llmos.costs.profile import Row, Spread
+from llmos.costs.profile import Link, Row, Spread
 from llmos.errors import ProfileError
 from llmos.kernels.device import Device
 from llmos.quantile import quantile
@@ -130,9 +131,18 @@ class Rounds:
         """The best FLOP/s seen, by dtype: the roof of this machine's roofline."""
         peaks: dict[str, float] = {}
         for row in self.rows():
-            rate = _seven_digits(row.op.flops / row.seconds)
-            peaks[row.op.arithmetic] = max(rate, peaks.get(row.op.arithmetic, 0.0))
+            if row.op.flops:
+                rate = _seven_digits(row.op.flops / row.seconds)
+                peaks[row.op.arithmetic] = max(rate, peaks.get(row.op.arithmetic, 0.0))
         return peaks
+
+    def links(self) -> dict[str, Link]:
+        """Latency and bandwidth of each link that something was copied over."""
+        copies: dict[str, list[Row]] = {}
+        for row in self.rows():
+            if row.op.link != "memory":
+                copies.setdefault(row.op.link, []).append(row)
+        return {name: _link(rows) for name, rows in copies.items()}
 
     def noise(self) -> Spread | None:
         """How far the second pass is from the first, or None when one of them was cut short."""
@@ -144,6 +154,15 @@ class Rounds:
 
 def _time(samples: Sequence[float]) -> float:
     return quantile(samples, 0.1)
+
+
+def _link(rows: Sequence[Row]) -> Link:
+    """The line nearest to those times over their bytes, in relative distance."""
+    sizes = [float(row.op.bytes) for row in rows]
+    latency, per_byte = relative_fit([1.0] * len(rows), sizes, [row.seconds for row in rows])
+    # Copies that only show latency say of the bandwidth that it is no less than this.
+    fastest = max(size / row.seconds for size, row in zip(sizes, rows, strict=True))
+    return Link(_seven_digits(latency), _seven_digits(1 / per_byte if per_byte else fastest))
 
 
 def _seven_digits(value: float) -> float:

@@ -36,6 +36,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("schema", "Print the JSON Schema of scenario files, for editors."),
     "log": ("log", "Print or filter the events of a saved log."),
     "calibrate": ("calibrate", "Measure what this machine's kernels cost; save a profile."),
+    "kernels": ("kernels", "Time real operations: quantised, pruned, compiled, tiled; draw the roofline."),
+    "validate": ("validate", "Hold the simulator against a real engine on this machine."),
     "profile": ("profile", "List, show and check cost profiles."),
     "completion": ("completion", "Print the script that completes llmos in bash, zsh or fish."),
     "assignment": ("assignment", "Start, check and grade classroom assignments."),
