@@ -237,6 +237,7 @@ def test_a_run_that_fails_has_exit_code_1(folder):
     done = llmos(folder, "run", "long.toml")
     assert done.returncode == 1
     assert "event limit" in done.stderr
+    assert "raise max_events" in done.stderr
     done = llmos(folder, "compare", "long.toml")
     assert done.returncode == 1
     assert "fcfs with seed 1: event limit" in done.stderr

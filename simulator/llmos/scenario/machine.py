@@ -303,8 +303,7 @@ class _Machine:
         if stop is Stop.TIME_LIMIT:
             return True, f"time limit reached, with {_unfinished(left)}"
         if stop is Stop.EVENT_LIMIT:
-            limit = f"event limit of {self.spec.max_events:,} reached"
-            return False, f"{limit}, with {_unfinished(left)}; max_events sets it"
+            return False, f"event limit of {self.spec.max_events:,} reached, with {_unfinished(left)}"
         if left:
             if self.kernel:
                 deadlock.look_at_the_end(self.kernel)
