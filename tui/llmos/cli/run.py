@@ -131,7 +131,7 @@ def verdict(outcome: Outcome) -> int:
     if not outcome.ok:
         click.echo(f"the run failed: {outcome.reason}", err=True)
         if outcome.reason.startswith("event limit"):
-            click.echo("    if that is no endless loop, raise max_events at the top of the scenario", err=True)
+            click.echo("    if this is no endless loop, raise max_events in the scenario", err=True)
     return 1 if wrong or not outcome.ok else 0
 
 
