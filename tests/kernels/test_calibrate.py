@@ -9,12 +9,13 @@ import pytest
 
 import llmos.kernels
 from llmos.costs.model import CostModel
-from llmos.costs.ops import Matmul, VectorAdd
+from llmos.costs.ops import OPS, Copy, Matmul, VectorAdd
 from llmos.costs.profile import load_profile, user_folder
 from llmos.errors import ProfileError
-from llmos.kernels.calibrate import calibrate, cpu_pressure, grid
+from llmos.kernels.calibrate import calibrate, cpu_pressure
 from llmos.kernels.device import NullDevice, open_device
 from llmos.kernels.drift import check_profile
+from llmos.kernels.grids import copy_ops, grid
 from llmos.kernels.rounds import FEWEST_ROUNDS, MOST_ROUNDS, Rounds
 
 
@@ -179,6 +180,40 @@ def test_a_machine_without_ripple_has_no_noise():
         assert row.low == row.seconds == row.high
 
 
+def test_only_what_computes_says_how_fast_that_is():
+    rounds = rounds_of(NullDevice(ripple=0), [Copy(2**20), Matmul(64, 64, 64), VectorAdd(4096, "bf16")])
+    rounds.measure()
+    assert set(rounds.peaks()) == {"fp32", "bf16"}
+
+
+class Bus(NullDevice):
+    """Copies from and to the host at 5 GB/s, after 20 us."""
+
+    def sample(self, op, way="eager"):
+        return super().sample(op, way) if op.link == "memory" else 20e-6 + op.bytes / 5e9
+
+
+def test_copies_over_a_link_give_its_latency_and_bandwidth():
+    device = Bus(kind="cuda")
+    rounds = rounds_of(device, copy_ops("cuda"))
+    rounds.measure()
+    links = rounds.links()
+    assert set(links) == {
+        f"{way} {host}" for way in ("to-device", "from-device") for host in ("pinned", "pageable")
+    }
+    for link in links.values():
+        assert link.latency_s == pytest.approx(20e-6, rel=1e-3)
+        assert link.bytes_per_s == pytest.approx(5e9, rel=1e-3)
+
+
+def test_a_thorough_grid_has_weights_of_every_kind_that_the_device_has():
+    stored = {op.weights for op in grid(NullDevice(), quick=False) if op.kind == "matmul"}
+    assert stored == {"dense", "int8", "int4", "int8-dynamic"}
+    stored = {op.weights for op in grid(NullDevice(kind="cuda"), quick=False) if op.kind == "matmul"}
+    assert stored == {"dense", "int8", "int4", "int8-dynamic", "2:4"}
+    assert {op.weights for op in grid(NullDevice(), quick=True) if op.kind == "matmul"} == {"dense"}
+
+
 class Slowing(NullDevice):
     """A machine that takes twice as long once it has been asked often enough."""
 
@@ -316,4 +351,9 @@ def test_the_file_of_a_calibration_is_plain_json():
     calibrate("null", quick=True)
     document = json.loads((user_folder() / "null-device.json").read_text())
     assert document["schema"] == 2
-    assert document["rows"][0]["op"] in ("matmul", VectorAdd.kind)
+    assert {row["op"] for row in document["rows"]} == set(OPS) - {
+        "file_read",
+        "all_reduce",
+        "all_gather",
+        "send",
+    }

@@ -8,6 +8,7 @@ from llmos.costs.model import CostModel
 from llmos.costs.ops import Matmul, RmsNorm
 from llmos.costs.profile import IterationFit, Profile, Row, Spread, load_profile, save_profile
 from llmos.errors import ProfileError
+from llmos.kernels.calibrate import calibrate
 from llmos.kernels.device import NullDevice
 from llmos.kernels.insitu import (
     DECODING,
@@ -30,7 +31,7 @@ def silent(fraction, doing):
 
 def measured(device=None, *, budget_s=60.0, progress=silent, **changes):
     iterations = PretendedIterations(device or NullDevice(), SHAPE, **changes)
-    found = InSitu(iterations, time.monotonic() + budget_s, progress)
+    found = InSitu(lambda: iterations, time.monotonic() + budget_s, progress)
     found.measure()
     return found
 
@@ -38,8 +39,8 @@ def measured(device=None, *, budget_s=60.0, progress=silent, **changes):
 def profile(rows=(), **changes):
     facts = {
         "name": "null-device", "kind": "measured", "device": "null", "clock": "pretended",
-        "date": "2026-01-31T12:00:00Z", "peak_flops": {"fp32": 100e9, "bf16": 100e9}, "bandwidth_bytes_per_s": 20e9,
-        "launch_s": 2e-6, "rows": rows,
+        "date": "2026-01-31T12:00:00Z", "peak_flops": {"fp32": 100e9, "bf16": 100e9},
+        "bandwidth_bytes_per_s": 20e9, "launch_s": 2e-6, "rows": rows,
     }  # fmt: skip
     return Profile(**(facts | changes))
 
@@ -147,7 +148,7 @@ class Recording(PretendedIterations):
 def test_rounds_take_every_batch_whole_and_in_parts_in_ever_new_orders():
     iterations = Recording(NullDevice(), SHAPE)
     object.__setattr__(iterations, "heard", [])
-    found = InSitu(iterations, time.monotonic() + 60, silent)
+    found = InSitu(lambda: iterations, time.monotonic() + 60, silent)
     found.measure()
     turns = len(found.wholes) + len(found.learnt)
     heard = iterations.heard[len(found.wholes) :]
@@ -166,36 +167,86 @@ def stop_at(words):
     return progress
 
 
-@pytest.mark.parametrize("moment", ["warming up", "round 1", f"round {FEWEST_ROUNDS}"])
-def test_interrupted_too_early_it_goes_through(moment):
-    with pytest.raises(KeyboardInterrupt):
-        measured(progress=stop_at(moment))
+@pytest.mark.parametrize("moment", ["making", "warming up", "round 1", f"round {FEWEST_ROUNDS}"])
+def test_interrupted_too_early_it_teaches_nothing(moment):
+    after = taught(profile(), measured(progress=stop_at(moment)), SHAPE, "tiny-2m")
+    assert after == profile(notes=("iterations: interrupted before the end",))
 
 
 def test_interrupted_later_it_keeps_what_there_is():
     found = measured(progress=stop_at(f"round {FEWEST_ROUNDS + 1}"))
     assert {len(samples) for samples in found.wholes.values()} == {FEWEST_ROUNDS}
     after = taught(profile(), found, SHAPE, "tiny-2m")
-    assert after.notes == ("iterations: interrupted before the end",)
+    assert "iterations: interrupted before the end" in after.notes
     assert after.iterations[0].holdout.points == len(found.held_out)
 
 
-def test_without_time_it_says_so():
-    with pytest.raises(ProfileError, match="--budget 120s"):
-        measured(budget_s=-1.0)
+def test_without_time_it_teaches_nothing_and_says_so():
+    after = taught(profile(), measured(budget_s=-1.0), SHAPE, "tiny-2m")
+    assert (after.rows, after.iterations) == ((), ())
+    assert "batches left out as too slow for the budget" in after.notes[0]
 
 
-class Slow(PretendedIterations):
+class Clocked(PretendedIterations):
+    """A model on a clock that stands still but for it: a millisecond a token."""
+
     def seconds(self, batch):
-        time.sleep(0.02 if batch.tokens > 30 else 0)
+        self.spend(batch.tokens * 1e-3)
         return super().seconds(batch)
 
 
-def test_what_the_budget_has_no_room_for_is_left_out_with_a_note():
-    found = InSitu(Slow(NullDevice(), SHAPE), time.monotonic() + 1.5, silent)
+def test_what_the_budget_has_no_room_for_is_left_out_with_a_note(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("llmos.kernels.insitu.time.monotonic", lambda: now[0])
+    model = Clocked(NullDevice(), SHAPE)
+    object.__setattr__(model, "spend", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    every = {batch for part in plan(0) for batch in part}
+    # To warm up takes one such sum, two times six rounds would take twelve: there is room for half.
+    found = InSitu(lambda: model, 7e-3 * sum(batch.tokens for batch in every), silent)
     found.measure()
-    assert max(batch.tokens for batch in found.wholes) <= 60
-    assert "batches left out as too slow for the budget" in found.notes[0]
+    left_out = every - set(found.wholes)
+    assert 0 < len(left_out) < len(every) / 2
+    assert max(batch.tokens for batch in found.wholes) <= min(batch.tokens for batch in left_out)
+    assert found.notes == [
+        f"iterations: {len(left_out)} of {len(every)} batches left out as too slow for the budget"
+    ]
+
+
+# --- as a part of a calibration ---
+
+
+def test_a_calibration_with_a_model_predicts_its_iterations(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMOS_DATA", str(tmp_path))
+    found = calibrate("null", quick=True, model="tiny-2m", dtype="bf16")
+    assert load_profile("null-device") == found
+    (fit,) = found.iterations
+    assert (fit.model, fit.dtype) == ("tiny-2m", "bf16")
+    assert fit.scale == pytest.approx(1.05, rel=0.05)
+    assert fit.holdout.median < 0.05
+    assert "timed inside tiny-2m bf16" in " ".join(found.notes)
+    assert {"rms_norm", "decode_attention", "prefill_attention"} <= {row.op.kind for row in found.rows}
+    assert found.system
+
+
+@pytest.mark.parametrize("moment", ["making the model", "warming up an iteration", "round 2: an iteration"])
+def test_an_interrupted_model_does_not_cost_what_was_measured_before(moment):
+    found = calibrate("null", quick=True, model="tiny-2m", save=False, progress=stop_at(moment))
+    assert found.iterations == ()
+    assert found.rows
+    assert "iterations: interrupted before the end" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype", "words"),
+    [
+        ("tiny-2mm", None, 'did you mean "tiny-2m"'),
+        ("llama-3-8b", None, "too large to be run here"),
+        ("tiny-2m", "fp8", "fp32, bf16, fp16"),
+    ],
+)
+def test_a_model_that_cannot_run_is_refused_before_anything_is_measured(model, dtype, words):
+    with pytest.raises(ProfileError, match=words):
+        calibrate("null", model=model, dtype=dtype, progress=stop_at(""))
 
 
 # --- for real ---

@@ -1,7 +1,8 @@
 """Measuring a machine: from timed operations to a profile.
 
-- A grid of operations, from decode to prefill sizes, is timed twice in shuffled rounds; the
+- A grid of operations (`grids`), from decode to prefill sizes, is timed twice in shuffled rounds; the
   difference of the two is the noise floor, and held-out rows say how well the profile predicts.
+- When a model is named, a part of the budget is for whole iterations of it (`insitu`).
 - The last part of the budget is for the operating system's own costs.
 - The profile tells its whole provenance, and how busy other programs kept the machine meanwhile.
 - Operations too slow for the budget are left out, and the profile's notes say so.
@@ -13,25 +14,23 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from llmos.costs.decoder import SHAPES, Composition, operations
 from llmos.costs.holdout import holdout
-from llmos.costs.ops import Matmul, Op, VectorAdd
 from llmos.costs.profile import THIS_MACHINE, Profile, check_name, save_calibration
 from llmos.errors import ProfileError
-from llmos.kernels.device import Device, open_device
+from llmos.kernels.device import open_device
+from llmos.kernels.grids import grid
+from llmos.kernels.insitu import InSitu, iterations_of, runnable, taught
 from llmos.kernels.os_costs import SystemRounds, pretended_probes, real_probes
 from llmos.kernels.rounds import Progress, Rounds
 
 QUICK_S, THOROUGH_S = 17.0, 90.0  # Budgets, loading torch included; the last round may overrun them.
 SYSTEM_PART, MOST_SYSTEM_S = 0.15, 10.0  # Of a budget, for the operating system; never more than that.
-DTYPES = ("fp32", "bf16", "fp16")
-DECODE_TO_PREFILL = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512)
-BETWEEN = (6, 12, 24, 48, 96, 192, 384)
-LARGEST_CPU_WEIGHTS, LARGEST_CUDA_WEIGHTS = 2**24, 2**27
+MODEL_PART, MODEL_S = 0.5, 90.0  # Of a budget, for iterations of a model; so much longer is the usual one.
 
 
 def in_silence(fraction: float, doing: str) -> None:
@@ -46,30 +45,45 @@ def calibrate(
     progress: Progress = in_silence,
     save: bool = True,
     name: str = "",
+    model: str = "",
+    dtype: str | None = None,
 ) -> Profile:
     """Measure this machine and, unless `save` is off, keep the profile in the user's data folder.
 
     device: "cpu", "cuda" or "null"; budget_s: wall time, 1 to 3600 s; name: of the profile, else
-    `this-machine-cpu` and the like. An interrupted calibration that has enough to go by ends as if
-    its budget were spent. Raises ProfileError when the device is not there or nothing could be
-    measured, KeyboardInterrupt when it was interrupted too early.
+    `this-machine-cpu` and the like; model: one of `SHAPES`, to be run in `dtype`, else in its own. An
+    interrupted calibration that has enough to go by ends as if its budget were spent. Raises
+    ProfileError when the device is not there or nothing could be measured, KeyboardInterrupt when it
+    was interrupted too early.
     """
-    budget_s = budget_s if budget_s is not None else QUICK_S if quick else THOROUGH_S
+    shape = runnable(model, dtype) if model else None
+    if budget_s is None:
+        budget_s = (QUICK_S if quick else THOROUGH_S) + (MODEL_S if shape else 0)
     if not 1 <= budget_s <= 3600:
         raise ProfileError(f"a calibration takes 1 to 3600 s, not {budget_s:g}")
     name = name or ("null-device" if device == "null" else f"{THIS_MACHINE}-{device}")
     check_name(name)
     deadline = time.monotonic() + budget_s
     system_s = min(SYSTEM_PART * budget_s, MOST_SYSTEM_S)
-    grid_s = budget_s - system_s
-    system = SystemRounds(_part(progress, grid_s / budget_s, 1.0))
+    model_s = MODEL_PART * budget_s if shape else 0.0
+    grid_s = budget_s - system_s - model_s
+    system = SystemRounds(_part(progress, 1 - system_s / budget_s, 1.0))
+    inside = None
     progress(0.0, "opening the device")
     with open_device(device) as machine:
         pressures = [cpu_pressure()]
-        rounds = Rounds(machine, deadline - system_s, grid_s, _part(progress, 0.0, grid_s / budget_s))
+        rounds = Rounds(
+            machine, deadline - system_s - model_s, grid_s, _part(progress, 0.0, grid_s / budget_s)
+        )
         rounds.warm_up(grid(machine, quick=quick))
         launch_s, bandwidth = rounds.measure_limits()
-        if rounds.measure():
+        uninterrupted = rounds.measure()
+        if uninterrupted and shape:
+            told = _part(progress, grid_s / budget_s, 1 - system_s / budget_s)
+            until = max(deadline - system_s, time.monotonic() + model_s / 2)
+            inside = InSitu(partial(iterations_of, shape, machine), until, told)
+            uninterrupted = inside.measure()
+        if uninterrupted:
             probes = nullcontext(pretended_probes()) if device == "null" else real_probes()
             system.measure(probes, max(deadline, time.monotonic() + system_s / 2))
         pressures.append(cpu_pressure())
@@ -87,6 +101,7 @@ def calibrate(
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         pressure_percent=max((known for known in pressures if known is not None), default=None),
         peak_flops=rounds.peaks(),
+        links=rounds.links(),
         bandwidth_bytes_per_s=bandwidth,
         launch_s=launch_s,
         noise=rounds.noise(),
@@ -94,29 +109,13 @@ def calibrate(
         notes=(*rounds.notes, *system.notes, *missing),
         rows=rounds.rows(),
     )
+    if inside and shape:
+        profile = taught(profile, inside, shape, model)
     profile = msgspec.structs.replace(profile, holdout=holdout(profile))
     if save:
         save_calibration(profile)
     progress(1.0, "done")
     return profile
-
-
-def grid(device: Device, *, quick: bool) -> list[Op]:
-    """The operations to time: layers of real models, wider ones, and vector additions."""
-    layers = _layers("qwen3-0.6b", "llama-3-8b") if device.kind == "cuda" else _layers("tiny-20m")
-    if not quick:
-        layers |= _layers("qwen3-0.6b", "llama-3-8b") | {(256, 256), (4096, 4096)}
-    limit = LARGEST_CUDA_WEIGHTS if device.kind == "cuda" else LARGEST_CPU_WEIGHTS
-    curves = sorted((k, n) for k, n in layers | {(2048, 2048)} if k * n <= limit)
-    tokens = DECODE_TO_PREFILL if quick else sorted(DECODE_TO_PREFILL + BETWEEN)
-    if device.kind == "cuda":
-        tokens = [*tokens, 1024, 2048, 4096]
-    lengths = [2**power for power in range(10, 25)]
-    ops: list[Op] = []
-    for dtype in DTYPES:
-        ops += [Matmul(m, k, n, dtype) for k, n in curves for m in tokens]
-        ops += [VectorAdd(n, dtype) for n in lengths]
-    return ops
 
 
 def cpu_pressure() -> float | None:
@@ -131,13 +130,6 @@ def cpu_pressure() -> float | None:
 def _part(progress: Progress, begin: float, end: float) -> Progress:
     """Progress that goes from `begin` to `end` of the whole."""
     return lambda fraction, doing: progress(begin + (end - begin) * fraction, doing)
-
-
-def _layers(*shapes: str) -> set[tuple[int, int]]:
-    """The (k, n) of the matmuls of these models."""
-    one = Composition(decode=(1,), sampled=1)
-    ops = [op for shape in shapes for _, op in operations(SHAPES[shape], one)]
-    return {(op.k, op.n) for op in ops if isinstance(op, Matmul)}
 
 
 def _host(facts: Mapping[str, str]) -> dict[str, str]:

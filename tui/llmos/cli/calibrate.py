@@ -12,17 +12,23 @@ from llmos.kernels.calibrate import calibrate
 
 @click.command()
 @click.option("--device", default="cpu", show_default=True, help="cpu, or cuda where there is one.")
-@click.option("--quick", is_flag=True, help="At most 20 s, with a wider error bar.")
+@click.option("--quick", is_flag=True, help="At most 20 s (a model: 90 s more), with a wider error bar.")
 @click.option("--budget", type=click.FloatRange(1, 3600), help="Seconds to spend.")
 @click.option("--name", default="", help="What to call the profile.")
+@click.option("--model", default="", help="A model to run, such as tiny-20m: whole iterations are timed too.")
+@click.option("--dtype", help="What the model computes in: fp32, bf16 or fp16.")
 @json_option
-def command(device: str, quick: bool, budget: float | None, name: str, as_json: bool) -> None:
+def command(
+    device: str, quick: bool, budget: float | None, name: str, model: str, dtype: str | None, as_json: bool
+) -> None:
     """Time matrix products and the operating system of this machine, and save the result as a profile.
 
     Scenarios use it as `profile = "this-machine"`. Needs torch.
     """
     with progress("measuring") as report:
-        profile = calibrate(device, quick=quick, budget_s=budget, progress=report, name=name)
+        profile = calibrate(
+            device, quick=quick, budget_s=budget, progress=report, name=name, model=model, dtype=dtype
+        )
     if as_json:
         print_json(facts(profile))
         return
