@@ -39,6 +39,7 @@ from llmos.sched.mlfq import MLFQ
 from llmos.sched.rr import RoundRobin
 from llmos.sched.srtf import SRTF
 from llmos.sched.stride import Stride
+from llmos.serving.pacing import Law
 from llmos.trace.events import Dispatch, Event
 
 ROUNDS = 5
@@ -144,7 +145,7 @@ def engine() -> None:
         spec = MachineSpec(
             engine=EngineSpec(
                 policy=PolicySpec(name="fcfs", make=FCFS),
-                cost=(5e6, 2e4, 50.0),
+                pacing=Law(5e6, 2e4, 50.0),
                 slots=8,
                 token_budget=512,
                 skip=skip,
@@ -156,7 +157,7 @@ def engine() -> None:
         )
     busy = MachineSpec(
         engine=EngineSpec(
-            policy=PolicySpec(name="mlfq", make=lambda: MLFQ(quantum=32)), cost=(5e6, 2e4, 50.0), slots=8
+            policy=PolicySpec(name="mlfq", make=lambda: MLFQ(quantum=32)), pacing=Law(5e6, 2e4, 50.0), slots=8
         ),
         requests=[
             RequestSpec(name=f"R{i}", prompt=50, output=300, arrival_ns=i * 100_000_000) for i in range(2000)

@@ -172,7 +172,7 @@ def cores(
 def engine(policy: Callable[[], Scheduler], *requests: RequestSpec, **more: Any) -> MachineSpec:
     """A machine with an LLM engine; `more` goes to the engine, or is the convention."""
     convention = more.pop("convention", "ostep")
-    spec = {"cost": Law(100.0, 10.0, 1.0), "slots": 4, "token_budget": 64} | more
+    spec = {"pacing": Law(100.0, 10.0, 1.0), "slots": 4, "token_budget": 64} | more
     return MachineSpec(
         convention=convention,
         engine=EngineSpec(policy=PolicySpec(name="test", make=policy), **spec),

@@ -14,6 +14,7 @@ from llmos.scenario.load import find, json_schema, load, load_text, shipped
 from llmos.scenario.machine import run
 from llmos.scenario.model import ScenarioModel
 from llmos.scenario.policies import names
+from llmos.serving.pacing import Law
 
 TEXT = """\
 question = "Why?"
@@ -78,7 +79,7 @@ def test_seed_scheduler_and_profile_can_be_replaced():
 def test_an_engine_s_cost_is_kept_with_fractions_of_a_nanosecond():
     text = TEXT + '[engine]\ncost = { base = "5 ms", per_token = "20 us", per_context_token = "0.25 ns" }'
     spec = build(load_text(text))
-    assert spec.engine.cost == (5e6, 2e4, 0.25)
+    assert spec.engine.pacing == Law(5e6, 2e4, 0.25)
     assert spec.profile == "given in the scenario"
 
 

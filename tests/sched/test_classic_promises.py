@@ -68,7 +68,7 @@ def test_the_same_file_gives_the_same_order_in_both_worlds(name, bursts):
     processes = [task(f"T{i}", b, tickets=i + 1) for i, b in enumerate(bursts)]
     wanted = [RequestSpec(name=f"T{i}", prompt=1, output=b, tickets=i + 1) for i, b in enumerate(bursts)]
     core = execute(cores(POLICIES[name], *processes))
-    llm = execute(engine(POLICIES[name], *wanted, slots=1, token_budget=1, cost=Law(0.0, 1.0)))
+    llm = execute(engine(POLICIES[name], *wanted, slots=1, token_budget=1, pacing=Law(0.0, 1.0)))
     assert llm.runs == core.runs
 
 

@@ -156,7 +156,7 @@ def test_groups_share_an_engine_in_tokens():
     names = [f"A{i}" for i in range(2)] + [f"B{i}" for i in range(9)]
     wanted = [RequestSpec(name=name, prompt=1, output=1000) for name in names]
     policy = grouped(FCFS, quantum=8, A={"weight": 300}, B={})
-    ran = execute(engine(policy, *wanted, slots=2, token_budget=2, cost=Law(0.0, 1.0)))
+    ran = execute(engine(policy, *wanted, slots=2, token_budget=2, pacing=Law(0.0, 1.0)))
     tokens = {"A": 0, "B": 0}
     for e in expand(ran.events):
         if isinstance(e, ev.Iterate) and e.t <= 1000:  # all of them are still there

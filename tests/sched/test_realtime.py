@@ -419,5 +419,5 @@ def test_the_same_file_gives_the_same_order_in_both_worlds(name, jobs):
     core = execute(cores(POLICIES[name], *processes))
     if name == "llf, coarse":
         return  # it takes a token for 3 ns
-    llm = execute(engine(POLICIES[name], *wanted, slots=1, token_budget=1, cost=Law(0.0, 1.0)))
+    llm = execute(engine(POLICIES[name], *wanted, slots=1, token_budget=1, pacing=Law(0.0, 1.0)))
     assert llm.runs == core.runs

@@ -58,7 +58,7 @@ def test_a_preempted_request_keeps_what_it_has_computed():
     st.sampled_from(["ostep", "textbook"]),
 )
 def test_stepping_and_skipping_give_the_same_log(policy, workload, slots, more, cost, convention):
-    settings = {"slots": slots, "token_budget": slots + more, "cost": cost, "convention": convention}
+    settings = {"slots": slots, "token_budget": slots + more, "pacing": cost, "convention": convention}
     stepped = execute(engine(POLICIES[policy], *workload, skip=False, **settings))
     skipped = execute(engine(POLICIES[policy], *workload, skip=True, **settings))
     assert all(e.count == 1 for e in stepped.of(ev.Iterate))
@@ -109,8 +109,8 @@ def test_what_every_iteration_must_keep(policy, workload, slots, more):
 
 def test_the_batch_is_served_together():
     """Processor sharing with economies of scale: two requests at once take far less than twice one."""
-    one = execute(engine(FCFS, request("A", 1, 100), cost=Law(1000.0, 10.0)))
-    two = execute(engine(FCFS, request("A", 1, 100), request("B", 1, 100), cost=Law(1000.0, 10.0)))
+    one = execute(engine(FCFS, request("A", 1, 100), pacing=Law(1000.0, 10.0)))
+    two = execute(engine(FCFS, request("A", 1, 100), request("B", 1, 100), pacing=Law(1000.0, 10.0)))
     assert two.outcome.state.now == pytest.approx(one.outcome.state.now, rel=0.02)
 
 

@@ -158,7 +158,8 @@ class Growing:
         return Pace(100.0 + batch.context**1.5, 0.5, 3)
 
 
-ONLINE = sorted(set(NAMES) - {"opt", "opt worst", "opt ties=first"})  # Nobody knows beforehand which blocks will be asked for.
+# Nobody knows beforehand which blocks will be asked for.
+ONLINE = sorted(set(NAMES) - {"opt", "opt worst", "opt ties=first"})
 
 some_ids = st.lists(st.integers(0, 1), min_size=1, max_size=24)
 some_requests = st.lists(

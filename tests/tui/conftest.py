@@ -128,7 +128,7 @@ def desk():
         question="Who waits when an editor shares two cores with batch jobs?",
         engine=EngineSpec(
             policy=PolicySpec(name="rr", make=lambda: RoundRobin(16)),
-            cost=Law(400_000.0, 2_000.0, 50.0),
+            pacing=Law(400_000.0, 2_000.0, 50.0),
             slots=3,
             token_budget=128,
         ),

@@ -31,7 +31,7 @@ from llmos.quantile import quantile
 from llmos.replacement.lru import Lru
 from llmos.scenario.machine import EngineSpec, MachineSpec, PolicySpec, RequestSpec, run
 from llmos.serving.kv import KvMemory
-from llmos.serving.pacing import Law, Pacing, Predicted
+from llmos.serving.pacing import Pacing, Predicted
 from llmos.trace.metrics import tpot_ns, ttft_ns, turnaround_ns
 from llmos.trace.records import TaskState
 
@@ -40,7 +40,6 @@ LOAD: Final = 0.7
 PREFIX: Final = 48
 """Tokens of a beginning that a third of the requests share."""
 QUANTITIES: Final = {"ttft": ttft_ns, "tbt": tpot_ns, "end to end": turnaround_ns}
-PERFECT: Final = Law(1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +220,6 @@ def serve(
         scenario="validate",
         engine=EngineSpec(
             policy=engine.policy,
-            cost=PERFECT,
             slots=engine.slots,
             token_budget=engine.token_budget,
             pacing=pacing,

@@ -4,17 +4,8 @@
   whole iterations were seen to take, and `overhead_s` for each operation, where the profile has been
   fitted to a real engine (`Profile.iterations`). Parts of the sum are kept, so that asking for one
   more iteration is a few look-ups.
-- `fit_iteration` draws a straight line through it: a + b*tokens + c*context seconds, of `tokens` new
-  tokens and `context` tokens whose keys and values are read, of all requests together. a and b are
-  fitted to sums of predicted operations; c is the bytes of keys and values of one token over the
-  memory bandwidth.
-- A straight line through a curve with a knee is wrong in places: `fit` says by how much, and the
-  interval includes it.
-- a, b and c keep nine digits, so that sums of them round alike on every machine.
-
-Source: the law follows the fitted decode law of DistServe (Zhong et al., OSDI'24).
-Differs: in the law, norms, rotary, activation and the attention's arithmetic count as one launch
-each, with no time of their own.
+- The interval is that of the iterations that were held out when the profile was fitted; else the
+  operations' own intervals, summed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,26 +18,12 @@ from llmos.costs.decoder import (
     Operations,
     decode_operations,
     model_shape,
-    operations,
     prefill_operations,
     sampling_operations,
     token_operations,
 )
 from llmos.costs.model import EXACT, INTERPOLATED, RESIDUAL, ROOFLINE, Cost, CostModel
-from llmos.costs.ops import Matmul, VectorAdd
-from llmos.costs.profile import IterationFit, Profile, Spread
-
-__all__ = [
-    "SHAPES", "Composition", "IterationCost", "IterationModel", "ModelShape", "fit_iteration", "model_shape",
-    "operations", "predict_iteration", "relative_fit",
-]  # fmt: skip
-
-# Token counts of the fit, from one decoding request to a usual engine's largest iteration.
-TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
-# Only the last token of each request needs the vocabulary; more than this rarely end in one iteration.
-MOST_SAMPLED = 64
-# Two norms, rotary, KV write, attention and activation: launched, and taken to cost no more than that.
-SMALL_OPS_PER_LAYER = 6
+from llmos.costs.profile import IterationFit, Profile
 
 UNSURE = (EXACT, INTERPOLATED, RESIDUAL, ROOFLINE)
 """The ways of predicting, from the surest to the least sure."""
@@ -163,70 +140,6 @@ def _shape_of(fit: IterationFit) -> ModelShape | None:
     return model_shape(fit.model, fit.dtype, fit.weights) if fit.model in SHAPES else None
 
 
-@dataclass(frozen=True, slots=True)
-class IterationCost:
-    """The law `base_s + per_token_s * tokens + per_context_s * context`, in seconds.
-
-    low, high: factors on it, between which the operations' own predictions and the fit's residuals
-    lie. fit: the line's relative distance from the sums that it was fitted to; worst: its largest.
-    """
-
-    base_s: float
-    per_token_s: float
-    per_context_s: float
-    source: str
-    low: float = 1.0
-    high: float = 1.0
-    fit: Spread | None = None
-    worst: float = 0.0
-
-    def seconds(self, tokens: int, context: int) -> float:
-        """The time of an iteration of that many new tokens over that much context (tokens)."""
-        return self.base_s + self.per_token_s * tokens + self.per_context_s * context
-
-
-def fit_iteration(costs: CostModel, shape: ModelShape, tokens: Sequence[int] = TOKENS) -> IterationCost:
-    """The linear law nearest to the predicted sums at those token counts (at least two of them).
-
-    Nearest in relative error, so that a decode step counts as much as a prefill; neither
-    coefficient is below zero. An engine whose iterations stay small is served better by a fit to
-    its own counts. Raises ProfileError when the profile knows nothing of the shape's dtype.
-    """
-    profile = costs.profile
-    launches = shape.layers * SMALL_OPS_PER_LAYER * profile.launch_s
-    sums, lows, highs = [], [], []
-    for count in tokens:
-        parts = [(times, costs.predict(op)) for times, op in _timed(shape, count)]
-        sums.append(launches + sum(times * cost.seconds for times, cost in parts))
-        lows.append(launches + sum(times * cost.low for times, cost in parts))
-        highs.append(launches + sum(times * cost.high for times, cost in parts))
-    base, per_token = _fit(tokens, sums)
-    base, per_token = _nine_digits(base), _nine_digits(per_token)
-    line = [base + per_token * count for count in tokens]
-    errors = [abs(fitted / total - 1) for fitted, total in zip(line, sums, strict=True)]
-    return IterationCost(
-        base,
-        per_token,
-        _nine_digits(shape.kv_bytes_per_token / (profile.bandwidth_bytes_per_s * profile.memory_efficiency)),
-        source=f"fitted to sums of operations ({profile.provenance})",
-        low=min(low / fitted for low, fitted in zip(lows, line, strict=True)),
-        high=max(high / fitted for high, fitted in zip(highs, line, strict=True)),
-        fit=Spread.of(errors),
-        worst=max(errors),
-    )
-
-
-def _timed(shape: ModelShape, tokens: int) -> list[tuple[int, Matmul | VectorAdd]]:
-    """The operations of so many decoding requests that the law does not take for launches."""
-    batch = Composition(decode=(1,) * tokens, sampled=min(tokens, MOST_SAMPLED))
-    return [(times, op) for times, op in operations(shape, batch) if isinstance(op, Matmul | VectorAdd)]
-
-
-def _fit(xs: Sequence[int], ys: Sequence[float]) -> tuple[float, float]:
-    """The a and b, neither negative, that make the sum of ((a + b*x - y) / y)**2 least."""
-    return relative_fit([1] * len(xs), xs, ys)
-
-
 def relative_fit(us: Sequence[float], vs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
     """The a and b, neither negative, that make the sum of ((a*u + b*v - y) / y)**2 least."""
     weights = [1 / (y * y) for y in ys]
@@ -243,7 +156,3 @@ def relative_fit(us: Sequence[float], vs: Sequence[float], ys: Sequence[float]) 
     if a < 0:
         return 0.0, vy / vv
     return a, b
-
-
-def _nine_digits(value: float) -> float:
-    return float(f"{value:.8e}")

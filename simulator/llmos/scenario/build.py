@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmos.costs.iteration import fit_iteration, model_shape
+from llmos.costs.decoder import Composition, model_shape
+from llmos.costs.iteration import IterationModel
 from llmos.costs.model import CostModel
 from llmos.costs.profile import Profile, load_profile
 from llmos.engine.simulation import FOREVER
@@ -28,7 +29,7 @@ from llmos.scenario.programs import DEFAULT_DEVICE, Programs
 from llmos.scenario.source import Findings, Scenario
 from llmos.scenario.spec import CacheSpec, CpuSpec, DeviceSpec, EngineSpec, MachineSpec, PolicySpec
 from llmos.scenario.work import Work, gather
-from llmos.serving.pacing import Law
+from llmos.serving.pacing import Law, Predicted
 
 Choice = str | Mapping[str, Any]
 FindPolicy = Callable[[Choice, World], PolicySpec | None]
@@ -184,15 +185,15 @@ def _engine(
     if engine is None:
         return None
     found = policy(engine.scheduler, "engine")
-    cost = _iteration_cost(engine, costs, findings)
-    if found is None or cost is None:
+    pacing = _pacing(engine, costs, findings)
+    if found is None or pacing is None:
         return None
     found = outside.grouped(found, scenario.model, "engine")
-    return EngineSpec(policy=found, cost=cost, slots=engine.slots, token_budget=engine.token_budget)
+    return EngineSpec(policy=found, pacing=pacing, slots=engine.slots, token_budget=engine.token_budget)
 
 
-def _iteration_cost(engine: Engine, costs: CostModel | None, findings: Findings) -> Law | None:
-    """The law of an iteration's time in ns: given, or fitted to a model's operations."""
+def _pacing(engine: Engine, costs: CostModel | None, findings: Findings) -> Law | Predicted | None:
+    """Where the times of iterations come from: a law that is given, or a model's operations."""
     if engine.cost is not None:
         return Law(engine.cost.base, engine.cost.per_token, engine.cost.per_context_token)
     path = ("engine", "model")
@@ -202,11 +203,13 @@ def _iteration_cost(engine: Engine, costs: CostModel | None, findings: Findings)
         )
         return None
     try:
-        law = fit_iteration(costs, model_shape(engine.model or "", engine.dtype))
+        shape = model_shape(engine.model or "", engine.dtype, engine.weights)
+        predicted = Predicted(IterationModel(costs, shape))
+        predicted.model.predict(Composition(decode=(1,), sampled=1))  # says what the profile lacks
     except ProfileError as error:
         findings.add_error(path, error)
         return None
-    return Law(law.base_s * 1e9, law.per_token_s * 1e9, law.per_context_s * 1e9)
+    return predicted
 
 
 def _devices(scenario: Scenario, programs: Programs, measures: Measures) -> list[DeviceSpec]:

@@ -227,7 +227,7 @@ class _Machine:
         dispatcher = Dispatcher(self.sim, self.log, engine.policy.make(), slots, self.order, Costs())
         return Engine(
             self.sim, self.log, dispatcher, self.order, cpu=cpu, token_budget=engine.token_budget,
-            pacing=engine.pacing or engine.cost, memory=engine.memory() if engine.memory else None,
+            pacing=engine.pacing, memory=engine.memory() if engine.memory else None,
             skip=engine.skip,
         )  # fmt: skip
 

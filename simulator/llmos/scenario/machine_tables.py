@@ -221,10 +221,14 @@ class Engine(Model):
     cost: IterationCost | None = Field(default=None, description="The time of an iteration, given as a law.")
     model: str | None = Field(
         default=None,
-        description="Or a model's shape (tiny-20m, llama-3-8b, ...): the law is fitted to `profile`.",
+        description="Or a model's shape (tiny-20m, llama-3-8b, ...): its times come from `profile`.",
     )
     dtype: str | None = Field(
         default=None, description="The type of the model's weights, if not its usual one."
+    )
+
+    weights: Literal["dense", "int8", "int4", "int8-dynamic", "2:4"] | None = Field(
+        default=None, description="How the weights of the model's layers are stored, if not dense."
     )
 
     @model_validator(mode="after")
@@ -234,8 +238,9 @@ class Engine(Model):
                 "an engine needs `cost` or `model`, one of them",
                 hint='as in cost = { base = "5 ms", per_token = "20 us" }, or model = "tiny-20m"',
             )
-        if self.dtype is not None and self.model is None:
-            raise UnfitError("`dtype` belongs to `model`", hint="take it away")
+        for name in ("dtype", "weights"):
+            if getattr(self, name) is not None and self.model is None:
+                raise UnfitError(f"`{name}` belongs to `model`", hint="take it away")
         if self.token_budget < self.slots:
             raise UnfitError(
                 f"a token budget of {self.token_budget} is less than a token for each of {self.slots} slots",

@@ -61,8 +61,8 @@ def pace_tasks(tasks: list[TaskSpec], offer: Offer, cores: int, costs: CostModel
 def pace_requests(requests: list[RequestSpec], offer: Offer, engine: EngineSpec) -> None:
     """Move the arrivals of the offer's requests so that a full batch of the engine gets its load."""
     members = requests[offer.first : offer.last]
-    total = sum((_request_ns(request, engine) for request in members), Fraction(0))
-    gap = total / max(len(members), 1) / offer.load
+    taken = (Fraction(engine.pacing.request_ns(r.prompt, r.output, engine.slots)) for r in members)
+    gap = sum(taken, Fraction(0)) / max(len(members), 1) / offer.load
     requests[offer.first : offer.last] = [
         replace(r, arrival_ns=_moved(r.arrival_ns, offer, gap)) for r in members
     ]
@@ -86,11 +86,3 @@ def _work(task: TaskSpec, costs: CostModel | None) -> Iterator[int]:
             yield costs.predict(call.op).ns * call.count
         else:
             yield call.ns if isinstance(call, Compute) else 0
-
-
-def _request_ns(request: RequestSpec, engine: EngineSpec) -> Fraction:
-    law = engine.cost
-    base, per_token, per_context = map(Fraction, (law.base_ns, law.per_token_ns, law.per_context_ns))
-    context = request.prompt + Fraction(request.output, 2)
-    decode = request.output * (base / engine.slots + per_token + per_context * context)
-    return decode + request.prompt * per_token

@@ -31,7 +31,7 @@ from llmos.process.sync import Condition, Mutex, Semaphore
 from llmos.replacement.base import ReplacementPolicy
 from llmos.sched.base import Scheduler
 from llmos.serving.kv import KvMemory
-from llmos.serving.pacing import Law, Pacing
+from llmos.serving.pacing import Pacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,16 +233,15 @@ class MemorySpec:
 class EngineSpec:
     """An LLM engine.
 
-    cost: the time of an iteration, by which load is offered; `pacing` may know it better. memory: makes
-    its KV memory; None = there is always enough.
+    pacing: where the times of its iterations come from. memory: makes its KV memory; None = there is
+    always enough.
     """
 
     policy: PolicySpec
-    cost: Law
+    pacing: Pacing
     slots: int = 8
     token_budget: int = 512
     skip: bool = True
-    pacing: Pacing | None = None
     memory: Callable[[], KvMemory] | None = None
 
 

@@ -37,6 +37,13 @@ class Pacing(Protocol):
         """Return how long the next iterations of `batch` take."""
         ...
 
+    def request_ns(self, prompt: int, output: int, slots: int) -> float:
+        """Return what a request of so many tokens takes of the engine's time when all `slots` are in use.
+
+        That is its share of the iterations in which it decodes, and what its prompt adds to others.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Law:
@@ -52,6 +59,11 @@ class Law:
     def pace(self, batch: Batch) -> Pace:
         first = self.base_ns + self.per_token_ns * batch.tokens + self.per_context_ns * batch.context
         return Pace(first, self.per_context_ns * batch.tokens)
+
+    def request_ns(self, prompt: int, output: int, slots: int) -> float:
+        context = prompt + output / 2
+        decode = self.base_ns / slots + self.per_token_ns + self.per_context_ns * context
+        return output * decode + prompt * self.per_token_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +87,12 @@ class Predicted:
             (), tuple(context + ahead for context in now.decode), now.sampled, self.block_tokens
         )
         return Pace(first, float(f"{(self._ns(later) - first) / ahead:.8e}"), ahead)
+
+    def request_ns(self, prompt: int, output: int, slots: int) -> float:
+        others = Composition((), (prompt + output // 2,) * slots, slots, self.block_tokens)
+        joined = Composition(((prompt, prompt),), others.decode, slots, self.block_tokens)
+        decode = self._ns(others)
+        return output * decode / slots + self._ns(joined) - decode
 
     def _ns(self, batch: Composition) -> float:
         return float(f"{self.model.predict(batch).seconds * 1e9:.8e}")

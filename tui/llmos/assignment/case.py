@@ -138,7 +138,7 @@ def _machine(case: Case, make: Callable[[], Scheduler], max_events: int) -> Mach
         scenario=case.name,
         convention="ostep",
         cpu=CpuSpec(policy=policy) if jobs else None,
-        engine=EngineSpec(policy=policy, cost=ITERATION, slots=SLOTS, token_budget=TOKEN_BUDGET)
+        engine=EngineSpec(policy=policy, pacing=ITERATION, slots=SLOTS, token_budget=TOKEN_BUDGET)
         if prompts
         else None,
         devices=[DeviceSpec(name="disk", service_ns=0, servers=0)],
