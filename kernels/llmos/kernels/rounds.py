@@ -22,6 +22,7 @@ from llmos.quantile import quantile
 
 FEWEST_ROUNDS, WANTED_ROUNDS, MOST_ROUNDS = 3, 6, 12  # of each of the two passes
 SLOWEST_SAMPLE = 1 / 300  # A single run may take this much of the budget.
+LEAST_PART = 0.3  # Of the budget, for the rounds, however long warming up took.
 
 # Hears, as measuring goes on, how far it is (0 to 1) and what it is doing.
 Progress = Callable[[float, str], None]
@@ -64,7 +65,9 @@ class Rounds:
 
     def _shed(self) -> list[Op]:
         """Take out the slowest operations until the rest can be timed in enough rounds."""
-        affordable = max(self.deadline - time.monotonic(), 0.0) / (2 * WANTED_ROUNDS)
+        # On a machine that is busy otherwise warming up may take it all: then the budget is overrun.
+        left = max(self.deadline - time.monotonic(), LEAST_PART * self.budget_s)
+        affordable = left / (2 * WANTED_ROUNDS)
         by_time = sorted(self._kept, key=lambda op: self._kept[op])
         total, shed = sum(self._kept.values()), []
         while by_time and total > affordable:

@@ -62,7 +62,7 @@ class CpuDevice:
         run = prepare(kernel.run, way)
         runs = self._runs.get((op, way), 0)
         calls = [kernel.operands(op, self._pool) for _ in range(max(runs, 1))]
-        if not runs:
+        if not runs and way != EAGER:
             first_run(op, way, run, calls[0])
         start = time.thread_time()
         for operands in calls:
@@ -131,7 +131,7 @@ class CudaDevice:
             run, operands = self._pool.once(("graph", op), lambda: record(kernel.run, *recorded)), ()
         else:
             run = prepare(kernel.run, way)
-        if (op, way) not in self._ready:
+        if way != EAGER and (op, way) not in self._ready:
             first_run(op, way, run, operands)
             self._ready.add((op, way))
         self._flush.zero_()  # Also hides the launch: the GPU is busy while the CPU sends the next call.
@@ -193,13 +193,10 @@ def kernel_for(op: Op, device: str) -> Kernel:
 
 
 def first_run(op: Op, way: str, run: Run, operands: Sequence[Any]) -> None:
-    """Run what has not run yet: caches fill, a compiler compiles.
+    """Run what has not run yet: a compiler compiles, tiles are tuned.
 
     Raises ProfileError when that fails in a way that is not torch's own.
     """
-    if way == EAGER:
-        run(*operands)
-        return
     try:
         run(*operands)
     except Exception as error:
