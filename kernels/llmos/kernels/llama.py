@@ -7,7 +7,7 @@
 - `plain` is the same model without a cache or a batch, written with other means: the reference.
 - A seed fixes the weights, on every device. They are scaled so that activations neither vanish nor
   explode, whatever the size. What the model says means nothing; what it costs does.
-- A product is a `Linear`, made of its dense weight by a function: other formats fit in there.
+- A product is a `Linear`, made of its dense weight: how that is stored is a matter of `linears`.
 
 Source: Touvron et al., LLaMA, 2023; grouped-query attention: Ainslie et al., EMNLP'23.
 """
@@ -31,6 +31,7 @@ from llmos.costs.decoder import (
 )
 from llmos.costs.ops import Op
 from llmos.errors import LlmosError
+from llmos.kernels.linears import Dense, Linear, linear_of
 from llmos.kernels.ops.base import TORCH_DTYPES
 from llmos.kernels.paged import PagedKv, causal_mask, decode_attention, padding_mask, prefill_attention
 
@@ -40,9 +41,6 @@ MOST_POSITIONS = 4096
 # Random weights make an attention that looks everywhere alike, and a gate that shuts most of an MLP
 # away: a model that hardly heeds what it reads, and would hide mistakes. These factors mend that.
 SHARP, GATED = 1.7, 3.0
-
-Linear = Callable[[Tensor], Tensor]
-"""A product with weights: (T, k) to (T, n)."""
 
 
 class Observe(Protocol):
@@ -67,16 +65,6 @@ class Chunk(NamedTuple):
     def context(self) -> int:
         """Tokens of the request, the new ones included."""
         return self.start + len(self.ids)
-
-
-@dataclass(frozen=True, slots=True)
-class Dense:
-    """A product with a weight (n, k), one row for each output."""
-
-    weight: Tensor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +105,8 @@ class Model:
     """A decoder of that shape, its weights from `seed`, with a cache of its own.
 
     kv: makes the cache of the model. dtype: to compute in, else the shape's. linear: makes a layer's
-    products of their weights (n, k). positions: the longest context.
+    products of their weights (n, k), else they are stored as the shape says. positions: the longest
+    context. Raises ProfileError when there is no kernel here for weights stored so.
     """
 
     def __init__(
@@ -130,13 +119,14 @@ class Model:
         device: str = "cpu",
         kv: Callable[..., PagedKv] = PagedKv,
         block_tokens: int = 16,
-        linear: Callable[[Tensor], Linear] = Dense,
+        linear: Callable[[Tensor], Linear] | None = None,
         positions: int = MOST_POSITIONS,
     ) -> None:
         self.shape = shape
         self.dtype = dtype = dtype or TORCH_DTYPES[shape.dtype]
         self.device = device
         self.kv = kv(shape, blocks, block_tokens=block_tokens, dtype=dtype, device=device)
+        linear = linear or linear_of(shape)
         draw = _Draw(seed, dtype, device)
         # All layers together add numbers of about one; the embedding is small beside them, or a model
         # that has it for its output too would only say its last token again.
