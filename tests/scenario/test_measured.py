@@ -169,7 +169,7 @@ def test_real_costs_by_hand():
     tasks = {task.name: task for task in state.tasks.values()}
     took = {name: task.finish_ns - task.arrival_ns for name, task in tasks.items()}
     call, switch = ns("syscall"), ns("context_switch")
-    # Each maps its pages, touches them and exits. Whoever comes to the core finds that another was there last.
+    # Each maps its pages, touches them and exits; each finds that another one was on the core last.
     assert took["new-pages"] == switch + 2 * call + 1000 * (ns("minor_fault") + ns("zero_page"))
     rate = round(1 / load_profile("reference-cpu").system["direct_read_per_byte"].seconds)
     disk = ns("device_wait") + -(-4096 * 10**9 // rate)
