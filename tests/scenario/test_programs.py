@@ -2,14 +2,18 @@
 
 import pytest
 
-from llmos.costs.ops import Matmul, VectorAdd
+from llmos.costs.model import CostModel
+from llmos.costs.ops import OPS, AllReduce, Copy, DecodeAttention, Matmul, Send, VectorAdd
+from llmos.costs.profile import load_profile
 from llmos.errors import PolicyError, ScenarioError
 from llmos.process.program import Compute, EndJob, Exit, Fork, Io, Sleep, Wait, Work, YieldCpu
 from llmos.scenario.build import build
 from llmos.scenario.load import load_text
 from llmos.scenario.machine import run
+from llmos.scenario.op_tables import OPERATIONS
 
 HEAD = 'question = "?"\ntick = "1 ns"\n'
+HEADS = "heads = 4, kv_heads = 2, head_dim = 8"
 DISK = '[[device]]\nname = "disk"\nservice = 5\n'
 
 
@@ -25,6 +29,7 @@ def test_every_step_becomes_its_call():
         { sleep = 2 }, { yield = true }, { wait = true },
         { matmul = [1, 2, 3] }, { matmul = [4, 5, 6], dtype = "bf16", count = 9 },
         { vector_add = 8 }, { vector_add = "1 KiB", dtype = "fp16" },
+        { matmul = [1, 2, 3], dtype = "bf16", weights = "int4", on = "disk" },
         { repeat = 2, do = [{ compute = 1 }, { repeat = 2, do = [{ sleep = 1 }] }] },
         { exit = true },
     ]"""
@@ -39,6 +44,7 @@ def test_every_step_becomes_its_call():
         Work(Matmul(4, 5, 6, "bf16"), 9),
         Work(VectorAdd(8, "fp32")),
         Work(VectorAdd(512, "fp16")),
+        Work(Matmul(1, 2, 3, "bf16", "int4"), 1, "disk"),
         Compute(1),
         Sleep(1),
         Sleep(1),
@@ -47,6 +53,51 @@ def test_every_step_becomes_its_call():
         Sleep(1),
         Exit(),
     ]
+
+
+@pytest.mark.parametrize(
+    ("step", "op"),
+    [
+        ('op = "matmul", m = 1, k = 2, n = 3', Matmul(1, 2, 3)),
+        ('op = "matmul", m = 1, k = 2, n = 3, dtype = "bf16", weights = "int4"',
+         Matmul(1, 2, 3, "bf16", "int4")),
+        (f'op = "decode_attention", context = 5, batch = 2, {HEADS}, layout = "contiguous"',
+         DecodeAttention(5, 2, 4, 2, 8, "bf16", "contiguous")),
+        ('op = "all_reduce", size = "64 MiB", devices = 8', AllReduce(64 * 2**20, 8)),
+        ('op = "all_reduce", size = "1 kB", devices = 8, algorithm = "tree"', AllReduce(1000, 8, "tree")),
+        ('op = "copy", size = "2 KiB", route = "to-device"', Copy(2048, "to-device")),
+        ('op = "send", size = "1.5 kB"', Send(1500)),
+    ],
+)  # fmt: skip
+def test_an_operation_of_any_kind_is_a_step(step, op):
+    assert calls(f"program = [{{ {step} }}, {{ {step}, count = 9 }}, {{ {step}, on = 'disk' }}]") == [
+        Work(op),
+        Work(op, 9),
+        Work(op, 1, "disk"),
+    ]
+
+
+def test_there_is_a_step_for_every_kind_of_operation():
+    kinds = {tag.removeprefix("~op ") for tag in OPERATIONS}
+    assert kinds == set(OPS)
+
+
+def test_an_operation_runs_on_the_core_or_on_a_device_while_the_task_waits():
+    op = '{ op = "send", size = "450 MB", count = 2'
+    text = HEAD + DISK + f"[[task]]\nprogram = [{op} }}]\n[[task]]\nprogram = [{op}, on = 'disk' }}]"
+    takes = 2 * CostModel(load_profile("h100-data-sheet")).predict(Send(450_000_000)).ns
+    first, second = run(build(load_text(text), profile="h100-data-sheet")).state.tasks.values()
+    assert (first.cpu_ns, first.blocked_ns, first.finish_ns) == (takes, 0, takes)
+    assert (second.cpu_ns, second.blocked_ns, second.finish_ns) == (0, takes, 2 * takes)
+
+
+def test_a_task_exits_when_the_device_fails_that_runs_its_operation():
+    text = HEAD + DISK + (
+        "[[task]]\nprogram = [{ op = 'send', size = '1 MB', on = 'disk' }, { compute = 7 }]\n"
+        "[[inject]]\nat = 0\nfail = 'disk'"
+    )  # fmt: skip
+    [task] = run(build(load_text(text), profile="h100-data-sheet")).state.tasks.values()
+    assert task.cpu_ns == 0
 
 
 @pytest.mark.parametrize(
@@ -168,6 +219,21 @@ def test_a_python_function_that_fails_is_a_policy_error(tmp_path, function, says
         ("program = [{ vector_add = 0 }]", "1 to 2"),
         ("program = [{ vector_add = '1 B' }]", "1 to 2"),
         ("program = [{ vector_add = '1 m' }]", "no unit"),
+        ("program = [{ matmul = [1, 2, 3], weights = 'int5' }]", 'did you mean "int'),
+        ("program = [{ op = 'all_reduc', size = '1 MB', devices = 2 }]", 'did you mean "all_reduce"'),
+        ("program = [{ op = 3 }]", "no operation 3"),
+        ("program = [{ op = 'all_reduce', size = '1 MB' }]", "`devices` is missing"),
+        ("program = [{ op = 'all_reduce', size = '1 MB', devices = 0 }]", "at least 1"),
+        ("program = [{ op = 'send', size = 4096 }]", "no unit"),
+        ("program = [{ op = 'send', size = '0 B' }]", "at least 1 B"),
+        ("program = [{ op = 'send', size = '2 TiB' }]", "at most 1 TiB"),
+        ("program = [{ op = 'send', siz = '2 TiB' }]", 'did you mean "size"'),
+        ("program = [{ op = 'send', size = '1 MB', on = 'dsk' }]", 'no device "dsk"'),
+        ("program = [{ op = 'softmax', rows = 1, width = 1, dtype = 'fp64' }]", "allowed: fp32"),
+        (
+            f"program = [{{ op = 'prefill_attention', tokens = 5, context = 4, {HEADS} }}]",
+            "cannot hold 5 tokens",
+        ),
         ("program = [{ io = 'dsk' }]", 'no device "dsk"'),
         ("program = [{ fork = 'x' }]", 'no program "x"'),
         ("program = 'x'", 'no program "x"'),

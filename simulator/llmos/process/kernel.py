@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from llmos.errors import PolicyError
 from llmos.memory.records import Touching
 from llmos.process import deadlock, hotplug, periodic, signals, sync, syscalls, touching
-from llmos.process.program import Compute, EndJob, Exit, Touch, Work
+from llmos.process.program import Compute, EndJob, Exit, Io, Touch, Work
 from llmos.sched.base import Why
 from llmos.trace import events as ev
 
@@ -226,7 +226,8 @@ class Kernel:
         if isinstance(call, Work):
             if self.cost_model is None:
                 raise self.bad_program(process, "it needs a cost profile; set `profile` in the scenario")
-            call = Compute(self.cost_model.predict(call.op).ns * call.count)
+            ns = self.cost_model.predict(call.op).ns * call.count
+            call = Io(call.device, ns) if call.device else Compute(ns)
         if isinstance(call, Touch):
             call = touching.begin(self, process, call)
         process.call = call

@@ -32,10 +32,14 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Run a kernel operation (a matrix product, say), for as long as the cost model says, `count` times."""
+    """Run a kernel operation (a matrix product, say), for as long as the cost model says, `count` times.
+
+    On the core; or on `device`, as `Io`, while the task waits.
+    """
 
     op: Op
     count: int = 1
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from llmos.scenario import arrivals, distributions
 from llmos.scenario.fields import TAG, Model, PlainDuration, PositiveDuration
 from llmos.scenario.machine_tables import Choice, Cpu, Device, Engine
 from llmos.scenario.memory_tables import FileTable, MemoryTable
+from llmos.scenario.op_tables import OPERATIONS
 from llmos.scenario.program_tables import VERBS, Program
 from llmos.scenario.shared_tables import Cgroup, Condition, Inject, Mailbox, Mutex, Pipe, Semaphore
 from llmos.scenario.sweep_tables import Sweep
@@ -120,6 +121,7 @@ class ScenarioModel(Model):
 
 TAGGED: Final[dict[str, type[Model]]] = {TAG + verb: model for verb, model in VERBS.items()} | {
     **TOUCHES,
+    **OPERATIONS,
     "~arrive all-at-once": arrivals.AllAtOnce,
     "~arrive periodic": arrivals.Periodic,
     "~arrive poisson": arrivals.Poisson,

@@ -82,7 +82,7 @@ def _task_ns(task: TaskSpec, costs: CostModel | None) -> int:
 def _work(task: TaskSpec, costs: CostModel | None) -> Iterator[int]:
     """The CPU time of each system call of the task's program, 0 for those that need none."""
     for call in task.program():
-        if isinstance(call, Operation) and costs is not None:
+        if isinstance(call, Operation) and not call.device and costs is not None:
             yield costs.predict(call.op).ns * call.count
         else:
             yield call.ns if isinstance(call, Compute) else 0

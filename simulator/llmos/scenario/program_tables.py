@@ -6,7 +6,6 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from llmos.costs.ops import DTYPE_BYTES, LARGEST
 from llmos.errors import did_you_mean
 from llmos.scenario.fields import TAG, CoreNumber, Count, Duration, Model, Name, Priority, Size, Yes
 from llmos.scenario.file_tables import (
@@ -17,14 +16,12 @@ from llmos.scenario.file_tables import (
     TruncateStep,
     WriteFileStep,
 )
+from llmos.scenario.op_tables import MatmulStep, OpStep, OpTable, Repeats, VectorAddStep
 from llmos.scenario.shared_tables import Signal
 from llmos.scenario.touch_tables import TouchPages, TouchStep
-from llmos.scenario.units import UnfitError, kind, shown, size_bytes
+from llmos.scenario.units import UnfitError, kind
 
-Repeats = Annotated[int, Field(ge=1, le=10**9)]
-Dimension = Annotated[int, Field(ge=1, le=LARGEST)]
 Protection = Literal["rw", "r", "w", ""]
-Dtype = Literal["fp32", "bf16", "fp16"]
 
 
 class ComputeStep(Model):
@@ -83,37 +80,6 @@ class ExitStep(Model):
     """Terminate before the end of the program."""
 
     exit: Yes = Field(description="true")
-
-
-class MatmulStep(Model):
-    """Multiply matrices, for as long as the cost profile says."""
-
-    matmul: Annotated[list[Dimension], Field(min_length=3, max_length=3)] = Field(
-        description="Sizes [m, k, n] of an (m, k) by (k, n) product."
-    )
-    dtype: Dtype = Field(default="fp32", description="The type of the numbers.")
-    count: Repeats = Field(default=1, description="How many times in a row.")
-
-
-class VectorAddStep(Model):
-    """Add two vectors, for as long as the cost profile says."""
-
-    vector_add: int | str = Field(description='Length of a vector: its elements, or its size as in "64 MiB".')
-    dtype: Dtype = Field(default="fp32", description="The type of the numbers.")
-    count: Repeats = Field(default=1, description="How many times in a row.")
-
-    @property
-    def elements(self) -> int:
-        """The length of one vector."""
-        if isinstance(self.vector_add, int):
-            return self.vector_add
-        return size_bytes(self.vector_add) // DTYPE_BYTES[self.dtype]
-
-    @model_validator(mode="after")
-    def _has_elements(self) -> VectorAddStep:
-        if not 1 <= self.elements <= LARGEST:
-            raise UnfitError(f"a vector has 1 to 2**40 elements, not {shown(self.elements)}")
-        return self
 
 
 class ExecStep(Model):
@@ -318,6 +284,7 @@ VERBS: Final[dict[str, type[Model]]] = {
     "receive": ReceiveStep,
     "matmul": MatmulStep,
     "vector_add": VectorAddStep,
+    "op": OpTable,
     "touch": TouchPages,
     "mmap": MmapStep,
     "munmap": MunmapStep,
@@ -380,6 +347,7 @@ Step = Annotated[
     | Annotated[ReceiveStep, Tag("~receive")]
     | Annotated[MatmulStep, Tag("~matmul")]
     | Annotated[VectorAddStep, Tag("~vector_add")]
+    | Annotated[OpStep, Tag("~op")]
     | Annotated[TouchStep, Tag("~touch")]
     | Annotated[MmapStep, Tag("~mmap")]
     | Annotated[MunmapStep, Tag("~munmap")]

@@ -17,12 +17,12 @@ from types import GeneratorType, MappingProxyType
 from typing import Any, Final
 
 from llmos import plugins
-from llmos.costs.ops import Matmul, Op, VectorAdd
+from llmos.costs.ops import Op
 from llmos.errors import LlmosError, PolicyError, did_you_mean
 from llmos.memory import patterns
 from llmos.process import program as calls
 from llmos.process.program import Call, Compute, EndJob, Fork, Io, Sleep, Wait, Work, YieldCpu
-from llmos.scenario import file_tables, positions, touch_tables, traces
+from llmos.scenario import file_tables, op_tables, positions, touch_tables, traces
 from llmos.scenario import program_tables as tables
 from llmos.scenario.program_tables import Step
 from llmos.scenario.source import Findings, Scenario
@@ -157,8 +157,9 @@ class Programs:
                     out.append(call if step.on_error == "exit" else Attempt(call))
                 case tables.FillStep():
                     out.append((1, _fill(step)))
-                case tables.MatmulStep() | tables.VectorAddStep():
-                    work = Work(_op(step), step.count)
+                case op_tables.OperationStep():
+                    device = self._device(step.on, (*place, "on")) if step.on else ""
+                    work = Work(step.operation, step.count, device)
                     ops.setdefault(work.op, place)
                     out.append(work)
                 case file_tables.FileRange():
@@ -298,7 +299,7 @@ def _walk(compiled: Compiled) -> calls.Program:
                 yield from _walk(item[1])
         elif isinstance(item, Attempt):
             yield item.call
-        elif (yield item) == -1 and isinstance(item, Io):
+        elif (yield item) == -1 and isinstance(item, Io | Work):
             yield calls.Exit(f"input/output error of {item.device}")
 
 
@@ -318,13 +319,6 @@ def _fill(step: tables.FillStep) -> Compiled:
     writes = [page << 1 | 1 for page in range(step.first, step.first + step.pages)]
     written = calls.Touch(lambda: iter([writes]), step.fill)
     return [written, calls.Fill(step.fill, step.pages, step.content, step.first)]
-
-
-def _op(step: tables.MatmulStep | tables.VectorAddStep) -> Matmul | VectorAdd:
-    if isinstance(step, tables.VectorAddStep):
-        return VectorAdd(step.elements, step.dtype)
-    m, k, n = step.matmul
-    return Matmul(m, k, n, step.dtype)
 
 
 def _generator(function: Callable[[], object], spec: str, folder: Path) -> calls.Program:
