@@ -336,9 +336,20 @@ def test_a_seed_fixes_the_weights():
     assert largest(logits[0] - logits[2]) > 0.1
 
 
-@pytest.mark.parametrize("name", ["tiny-2m", "tiny-20m"])
-def test_activations_neither_vanish_nor_explode(name):
-    logits = made(SHAPES[name], torch.float32).plain(prompt(1, 32))
+@pytest.mark.parametrize("layers", [1, 4, 24])
+def test_activations_neither_vanish_nor_explode_however_deep_the_model(layers):
+    sizes = []
+
+    def observe(op, work, *operands):
+        if op.kind == "rms_norm":
+            sizes.append(operands[0].square().mean().sqrt().item())
+        return work(*operands)
+
+    logits = made(replace(SHAPES["tiny-2m"], layers=layers), torch.float32).step(
+        [Chunk(prompt(1, 32), 0, list(range(8)))], observe
+    )
+    assert max(sizes) < 2
+    assert sizes[-1] > 1
     assert 0.5 < logits.std().item() < 2
 
 
