@@ -166,7 +166,7 @@ def test_no_rooms_import_each_other(project):
         ("llmos.engine.loop", "from .. import process", "engine comes before process"),
         ("llmos.engine.loop", "def f():\n    from llmos.cli import main", "engine comes before cli"),
         ("llmos.errors", "from llmos.files import write_whole", "errors comes before files"),
-        ("llmos.costs.model", "import llmos.kernels.matmul", "costs comes before kernels"),
+        ("llmos.costs.model", "import llmos.kernels.bench", "costs comes before kernels"),
         ("llmos.sched.mlfq", "from llmos.trace import Event", "sched may not import trace"),
         ("llmos.sched.mlfq", "from llmos.plugins import find", "sched may not import plugins"),
         ("llmos.sched.mlfq", "import simpy", "sched imports simpy"),
@@ -194,7 +194,7 @@ def test_a_module_that_breaks_a_rule_is_found(module, text, told):
         ("llmos.engine.loop", "import simpy\nfrom llmos.trace import events"),
         ("llmos.process.cores", "from llmos.devices import disk\nfrom llmos.sched.base import Scheduler"),
         ("llmos.cli.main", "import click\nfrom llmos.tui.app import App\nfrom llmos.scenario import load"),
-        ("llmos.kernels.matmul", "import torch\nfrom llmos.costs.ops import Matmul"),
+        ("llmos.kernels.ops.dense", "import torch\nfrom llmos.costs.ops import Matmul"),
     ],
 )
 def test_a_module_that_keeps_the_rules_passes(module, text):

@@ -91,9 +91,11 @@ def record(run: Run, *operands: Any) -> Run:
     with torch.cuda.graph(graph):
         result = run(*operands)
 
+    kept = result, operands  # A graph knows addresses only; what is there must stay.
+
     def replay() -> Any:
         graph.replay()
-        return result
+        return kept[0]
 
     return replay
 

@@ -26,9 +26,8 @@ def run_rotary(x: Tensor, cosine: Tensor, sine: Tensor, out: Tensor) -> Tensor:
     """
     half = x.shape[-1] // 2
     first, second = x[..., :half], x[..., half:]
-    torch.mul(first, cosine, out=out[..., :half]).addcmul_(second, sine, value=-1)
-    torch.mul(second, cosine, out=out[..., half:]).addcmul_(first, sine)
-    return out
+    turned = (first * cosine).addcmul_(second, sine, value=-1), (second * cosine).addcmul_(first, sine)
+    return torch.cat(turned, -1, out=out)
 
 
 def run_swiglu(gate: Tensor, up: Tensor, out: Tensor) -> Tensor:

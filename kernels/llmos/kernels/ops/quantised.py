@@ -111,7 +111,8 @@ def run_int4_on_cuda(x: Tensor, packed: Tensor, scale_and_zero: Tensor, _out: An
 
 
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The codes of `x` (m, k), from -127 to 127 in `x`'s dtype, and each row's scale (m, 1)."""
+    """The codes of `x` (m, k), from -127 to 127, and each row's scale (m, 1), both in fp32."""
+    x = x.float()
     scale = x.abs().amax(1, keepdim=True).clamp(min=1e-6) / 127
     return (x / scale).round().clamp(-127, 127), scale
 
@@ -123,7 +124,7 @@ def run_dynamic(x: Tensor, codes: Tensor, scale: Tensor, out: Tensor) -> Tensor:
     if x.is_cuda and (missing := FEWEST_INT_ROWS - x.shape[0]) > 0:
         rows = torch.nn.functional.pad(rows, (0, 0, 0, missing))
     sums = torch._int_mm(rows, codes.t())[: x.shape[0]]
-    return torch.mul(sums * row_scale.float(), scale, out=out)
+    return torch.mul(sums * row_scale, scale, out=out)
 
 
 def run_dynamic_in_fp32(x: Tensor, codes: Tensor, scale: Tensor, out: Tensor) -> Tensor:
@@ -131,7 +132,7 @@ def run_dynamic_in_fp32(x: Tensor, codes: Tensor, scale: Tensor, out: Tensor) ->
 
     No sum is rounded below k = 1040: it stays under 2**24.
     """
-    rows, row_scale = quantise_rows(x.float())
+    rows, row_scale = quantise_rows(x)
     sums = torch.mm(rows, codes.float().t())
     return torch.mul(sums * row_scale, scale, out=out)
 

@@ -9,6 +9,7 @@
 Source: Mishra et al., Accelerating Sparse Deep Neural Networks, 2021 (arXiv 2104.08378).
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -50,7 +51,9 @@ def pack_2_of_4(weight: Tensor) -> tuple[Any]:
     """`weight` (n, k), pruned and stored as 2:4."""
     from torch.sparse import to_sparse_semi_structured
 
-    return (to_sparse_semi_structured(prune_2_of_4(weight)),)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that its interface may change
+        return (to_sparse_semi_structured(prune_2_of_4(weight)),)
 
 
 def _operands(op: Matmul, source: Source) -> tuple[Any, ...]:
