@@ -91,7 +91,12 @@ def test_an_engine_s_cost_is_kept_with_fractions_of_a_nanosecond():
         ("cost = { base = 0, per_token = 0 }", "no time"),
         ("cost = { base = 1 }", "`per_token` is missing"),
         ("cost = { base = 1, per_token = 1 }\ndtype = 'fp16'", "belongs to `model`"),
+        ("cost = { base = 1, per_token = 1 }\npruned = 0.5", "`pruned` belongs to `model`"),
         ("cost = { base = 1, per_token = 1 }\ntoken_budget = 4", "token budget of 4"),
+        ('model = "tiny-20m"\npruned = 1.0', "pruned"),
+        ('model = "tiny-20m"\ngraph = "cuda"', "static"),
+        ('model = "tiny-20m"\ntensor_parallel = 0', "tensor_parallel"),
+        ('model = "tiny-20m"\nspeculative = { draft = "tiny-2m" }', "`acceptance` is missing"),
     ],
 )
 def test_broken_engines(engine, says):
@@ -106,6 +111,27 @@ def test_an_unknown_model_is_told_at_its_line():
         build(load_text(text), profile="reference-cpu")
     assert caught.value.problems[0].line == 7
     assert caught.value.problems[0].hint == 'did you mean "tiny-20m"?'
+
+
+@pytest.mark.parametrize(
+    ("engine", "profile", "key", "says"),
+    [
+        ("tensor_parallel = 3", "h100-data-sheet", "engine.tensor_parallel", ["32 heads", "1, 2, 4, 8"]),
+        ("tensor_parallel = 2", "rtx-4090-data-sheet", "engine.tensor_parallel",
+         ["'interconnect'", "another profile"]),
+        ("pruned = 0.25\ntensor_parallel = 4", "h100-data-sheet", "engine.tensor_parallel", ["1, 2"]),
+        ('speculative = { draft = "llama", acceptance = 0.8 }', "h100-data-sheet", "engine.speculative",
+         ["unknown model shape 'llama'", "did you mean"]),
+        ('dtype = "fp8"', "a100-data-sheet", "engine.model", ["fp8", "bf16"]),
+    ],
+)  # fmt: skip
+def test_a_variant_that_cannot_be_says_what_could(engine, profile, key, says):
+    text = TEXT + f'[engine]\nmodel = "llama-3-8b"\n{engine}\n[[request]]\nprompt = 1\noutput = 1'
+    with pytest.raises(ScenarioError) as caught:
+        build(load_text(text), profile=profile)
+    [problem] = caught.value.problems
+    assert problem.key == key
+    assert all(part in str(problem) for part in says)
 
 
 # --- what ships -------------------------------------------------------------------------------------

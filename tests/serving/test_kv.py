@@ -8,6 +8,10 @@ from hypothesis import strategies as st
 from machines import POLICIES, engine, execute
 from replacements import NAMES, make
 
+from llmos.costs.decoder import model_shape
+from llmos.costs.model import CostModel
+from llmos.costs.profile import load_profile
+from llmos.costs.variants import Guessing, shard, variant
 from llmos.errors import LlmosError
 from llmos.replacement.lru import Lru
 from llmos.scenario.machine import RequestSpec
@@ -15,7 +19,7 @@ from llmos.sched.fcfs import FCFS
 from llmos.sched.rr import RoundRobin
 from llmos.sched.srtf import SRTF
 from llmos.serving.kv import KvMemory
-from llmos.serving.pacing import Law, Pace
+from llmos.serving.pacing import Law, Pace, Predicted
 from llmos.serving.request import Request
 from llmos.trace import events as ev
 from llmos.trace.expand import expand, tokens_of
@@ -161,6 +165,23 @@ class Growing:
 # Nobody knows beforehand which blocks will be asked for.
 ONLINE = sorted(set(NAMES) - {"opt", "opt worst", "opt ties=first"})
 
+
+def predicted(**more):
+    """The smallest model, on the data sheet of an H100, in one of its variants."""
+    costs = CostModel(load_profile("h100-data-sheet"))
+    shape = shard(model_shape("tiny-2m"), more.pop("devices", 1))
+    return Predicted(variant(costs, shape, **more))
+
+
+PACINGS = [
+    Law(100.0, 10.0, 1.0),
+    Growing(),
+    predicted(),
+    predicted(graph="static"),
+    predicted(devices=2, graph="dynamic"),
+    predicted(graph="static", guessing=Guessing(model_shape("tiny-2m"), 4, 0.8)),
+]
+
 some_ids = st.lists(st.integers(0, 1), min_size=1, max_size=24)
 some_requests = st.lists(
     st.builds(
@@ -176,7 +197,7 @@ some_requests = st.lists(
     some_requests,
     st.integers(1, 4),
     st.integers(9, 20),
-    st.sampled_from([Law(100.0, 10.0, 1.0), Growing()]),
+    st.sampled_from(PACINGS),
 )
 def test_stepping_and_skipping_give_the_same_log_under_memory_pressure(policy, work, slots, blocks, pacing):
     more = {"slots": slots, "token_budget": slots + 3, "pacing": pacing, "memory": memory(blocks)}

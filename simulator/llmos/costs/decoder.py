@@ -6,16 +6,21 @@
   layer as one flat list of rows; only the attention knows whose they are.
 - `operations` lists all that is computed for it. The real engine runs just these, and tests hold the
   two against each other.
+- A shape may be the part of a model that one of several devices has (`costs.variants.shard`): then the
+  operations are those of this device, and those with which it meets the others.
 
 Source: the operations and their sizes are those of Llama (Touvron et al., 2023), and the flat batch
-of prefills and decodes is that of vLLM (Kwon et al., SOSP'23) and Sarathi (Agrawal et al., OSDI'24).
-Differs: one device, so no communication.
+of prefills and decodes is that of vLLM (Kwon et al., SOSP'23) and Sarathi (Agrawal et al., OSDI'24). Who
+meets when, of several devices: Shoeybi et al., Megatron-LM, 2019, section 3.
+Differs: a device computes or sends, never both at once.
 """
 
 from dataclasses import dataclass, replace
 
 from llmos.costs.ops import (
     DTYPE_BYTES,
+    AllGather,
+    AllReduce,
     DecodeAttention,
     Embedding,
     KvWrite,
@@ -45,6 +50,7 @@ class ModelShape:
     tied: the embedding is also the output matrix. dtype: a key of `DTYPE_BYTES`, for weights and KV.
     weights: how those of the layers' products are stored, one of `WEIGHTS`; the embedding and the
     output matrix stay dense, as quantised models have them.
+    devices, all_reduce: so many share the model, and this is the part of one of them; how they add up.
     """
 
     layers: int
@@ -57,6 +63,8 @@ class ModelShape:
     tied: bool = False
     dtype: str = "bf16"
     weights: str = "dense"
+    devices: int = 1
+    all_reduce: str = "ring"
 
     @property
     def qkv_width(self) -> int:
@@ -98,6 +106,7 @@ class Composition:
     sampled: how many requests need the vocabulary, for a token that comes next: those that decode and
     those whose prompt ends.
     block_tokens, layout: how many tokens a block of the cache holds, and how a request's lie.
+    guesses: tokens that each request that writes has checked beside its new one (speculative decoding).
     """
 
     prefill: tuple[tuple[int, int], ...] = ()
@@ -105,6 +114,7 @@ class Composition:
     sampled: int = 0
     block_tokens: int = BLOCK_TOKENS
     layout: str = "paged"
+    guesses: int = 0
 
     def __post_init__(self) -> None:
         if any(new == 1 for new, _ in self.prefill):
@@ -115,7 +125,7 @@ class Composition:
     @property
     def tokens(self) -> int:
         """New tokens of all requests together."""
-        return len(self.decode) + sum(new for new, _ in self.prefill)
+        return len(self.decode) * (1 + self.guesses) + sum(new for new, _ in self.prefill)
 
     @property
     def context(self) -> int:
@@ -155,7 +165,8 @@ def operations(shape: ModelShape, composition: Composition) -> Operations:
     for new, context in composition.prefill:
         ops += prefill_operations(shape, new, context)
     if composition.decode:
-        ops += decode_operations(shape, len(composition.decode), composition.padded, composition.layout)
+        batch, rows = len(composition.decode), 1 + composition.guesses
+        ops += decode_operations(shape, batch, composition.padded, composition.layout, rows)
     if composition.sampled:
         ops += sampling_operations(shape, composition.sampled)
     return ops
@@ -165,7 +176,7 @@ def token_operations(shape: ModelShape, tokens: int) -> Operations:
     """What depends on nothing but how many tokens are computed: all but attention and vocabulary."""
     hidden, dtype, stored, layers = shape.hidden, shape.dtype, shape.weights, shape.layers
     heads, width = shape.heads + shape.kv_heads, shape.heads * shape.head_dim
-    return [
+    ops: Operations = [
         (1, Embedding(tokens, hidden, shape.vocab, dtype)),
         (2 * layers, RmsNorm(tokens, hidden, dtype)),
         (layers, Matmul(tokens, hidden, shape.qkv_width, dtype, stored)),
@@ -177,6 +188,10 @@ def token_operations(shape: ModelShape, tokens: int) -> Operations:
         (layers, Matmul(tokens, shape.ffn, hidden, dtype, stored)),
         (2 * layers, VectorAdd(tokens * hidden, dtype)),  # the two residual sums
     ]
+    if shape.devices > 1:  # after the embedding, the attention and the MLP of each layer
+        size = tokens * hidden * DTYPE_BYTES[dtype]
+        ops.append((1 + 2 * layers, AllReduce(size, shape.devices, shape.all_reduce)))
+    return ops
 
 
 def prefill_operations(shape: ModelShape, new: int, context: int) -> Operations:
@@ -185,16 +200,25 @@ def prefill_operations(shape: ModelShape, new: int, context: int) -> Operations:
     return [(shape.layers, PrefillAttention(new, context, heads, kv_heads, head_dim, 1, shape.dtype))]
 
 
-def decode_operations(shape: ModelShape, batch: int, padded: int, layout: str = "paged") -> Operations:
-    """The attention of all requests that write, in one call over `padded` tokens of each."""
-    heads, kv_heads, head_dim = shape.heads, shape.kv_heads, shape.head_dim
+def decode_operations(
+    shape: ModelShape, batch: int, padded: int, layout: str = "paged", rows: int = 1
+) -> Operations:
+    """The attention of all requests that write, in one call over `padded` tokens of each.
+
+    rows: new tokens of each request. They read its keys and values together, as more heads would.
+    """
+    heads, kv_heads, head_dim = rows * shape.heads, shape.kv_heads, shape.head_dim
     return [(shape.layers, DecodeAttention(padded, batch, heads, kv_heads, head_dim, shape.dtype, layout))]
 
 
 def sampling_operations(shape: ModelShape, rows: int) -> Operations:
     """From the last layer's output to the next tokens, for the requests that need one."""
-    return [
+    whole = shape.vocab * shape.devices
+    ops: Operations = [
         (1, RmsNorm(rows, shape.hidden, shape.dtype)),
         (1, Matmul(rows, shape.hidden, shape.vocab, shape.dtype)),
-        (1, Sampling(rows, shape.vocab, shape.dtype)),
+        (1, Sampling(rows, whole, shape.dtype)),
     ]
+    if shape.devices > 1:
+        ops.append((1, AllGather(rows * whole * DTYPE_BYTES[shape.dtype], shape.devices)))
+    return ops

@@ -10,6 +10,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from llmos.costs.decoder import (
     SHAPES,
@@ -29,14 +30,26 @@ UNSURE = (EXACT, INTERPOLATED, RESIDUAL, ROOFLINE)
 """The ways of predicting, from the surest to the least sure."""
 
 
-_Key = tuple[str, int, int]
+class Predicts(Protocol):
+    """Whatever can say what an iteration costs: a model as it is, or a variant of one."""
+
+    def predict(self, composition: Composition) -> Cost:
+        """The cost of an iteration of that batch, which is not empty."""
+        ...
+
+
+_Key = tuple[str, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A sum over some operations: how many, their times, and the least sure way (of `UNSURE`)."""
+    """A sum over some operations: how many, their times, and the least sure way (of `UNSURE`).
+
+    launches: how many of them are launched; a collective's latency has it in it.
+    """
 
     count: int
+    launches: int
     seconds: float
     low: float
     high: float
@@ -57,6 +70,8 @@ class IterationModel:
         self._scale, self._overhead_s = (fit.scale, fit.overhead_s) if fit else (1.0, 0.0)
         own = fit is not None and _shape_of(fit) == shape
         self._holdout = fit.holdout if fit and own else None
+        self.launch_s = self._scale * costs.profile.launch_s + self._overhead_s
+        """What each operation takes before it begins."""
         self._parts: dict[_Key, _Part] = {}
         told = f"; scaled as its {fit.model} {fit.dtype}" if fit else ""
         self._sources = [
@@ -69,10 +84,7 @@ class IterationModel:
         Raises ProfileError when the profile knows nothing of the shape's dtype.
         """
         count, unsure, seconds, low, high = 0, 0, 0.0, 0.0, 0.0
-        for key in self._keys(composition):
-            part = self._parts.get(key)
-            if part is None:
-                part = self._parts[key] = self._sum(self._operations(key))
+        for part in self._parts_of(composition):
             count += part.count
             seconds += part.seconds
             low += part.low
@@ -87,31 +99,43 @@ class IterationModel:
             seconds, self._scale * low + overhead, self._scale * high + overhead, self._sources[unsure]
         )
 
+    def launches(self, composition: Composition) -> int:
+        """How many operations an iteration of that batch launches."""
+        return sum(part.launches for part in self._parts_of(composition))
+
+    def _parts_of(self, composition: Composition) -> Iterator[_Part]:
+        for key in self._keys(composition):
+            part = self._parts.get(key)
+            if part is None:
+                part = self._parts[key] = self._sum(self._operations(key))
+            yield part
+
     def _keys(self, composition: Composition) -> Iterator[_Key]:
         """What names the parts of the sum."""
-        yield "tokens", composition.tokens, 0
+        yield "tokens", composition.tokens, 0, 0
         for new, context in composition.prefill:
-            yield "prefill", new, context
+            yield "prefill", new, context, 0
         if composition.decode:
-            yield composition.layout, len(composition.decode), composition.padded
+            yield composition.layout, len(composition.decode), composition.padded, 1 + composition.guesses
         if composition.sampled:
-            yield "sampling", composition.sampled, 0
+            yield "sampling", composition.sampled, 0, 0
 
     def _operations(self, key: _Key) -> Operations:
         match key:
-            case "tokens", tokens, _:
+            case "tokens", tokens, _, _:
                 return token_operations(self.shape, tokens)
-            case "prefill", new, context:
+            case "prefill", new, context, _:
                 return prefill_operations(self.shape, new, context)
-            case "sampling", rows, _:
-                return sampling_operations(self.shape, rows)
-        layout, batch, padded = key
-        return decode_operations(self.shape, batch, padded, layout)
+            case "sampling", sampled, _, _:
+                return sampling_operations(self.shape, sampled)
+        layout, batch, padded, rows = key
+        return decode_operations(self.shape, batch, padded, layout, rows)
 
     def _sum(self, ops: Operations) -> _Part:
         parts = [(times, self.costs.predict(op)) for times, op in ops]
         return _Part(
             sum(times for times, _ in ops),
+            sum(times for times, op in ops if op.link == "memory"),
             sum(times * cost.seconds for times, cost in parts),
             sum(times * cost.low for times, cost in parts),
             sum(times * cost.high for times, cost in parts),

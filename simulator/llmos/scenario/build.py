@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmos.costs.decoder import Composition, model_shape
-from llmos.costs.iteration import IterationModel
 from llmos.costs.model import CostModel
 from llmos.costs.profile import Profile, load_profile
 from llmos.engine.simulation import FOREVER
@@ -21,7 +19,8 @@ from llmos.process.balance import Balancing
 from llmos.process.cores import Rules
 from llmos.process.dispatcher import Costs
 from llmos.scenario import offered, outside, policies, positions, realtime
-from llmos.scenario.machine_tables import Cpu, Engine
+from llmos.scenario.engine import pacing_of
+from llmos.scenario.machine_tables import Cpu
 from llmos.scenario.measured import Measures
 from llmos.scenario.memory import memory_of, replacement_of
 from llmos.scenario.policies import World
@@ -29,7 +28,6 @@ from llmos.scenario.programs import DEFAULT_DEVICE, Programs
 from llmos.scenario.source import Findings, Scenario
 from llmos.scenario.spec import CacheSpec, CpuSpec, DeviceSpec, EngineSpec, MachineSpec, PolicySpec
 from llmos.scenario.work import Work, gather
-from llmos.serving.pacing import Law, Predicted
 
 Choice = str | Mapping[str, Any]
 FindPolicy = Callable[[Choice, World], PolicySpec | None]
@@ -185,31 +183,11 @@ def _engine(
     if engine is None:
         return None
     found = policy(engine.scheduler, "engine")
-    pacing = _pacing(engine, costs, findings)
+    pacing = pacing_of(engine, costs, findings)
     if found is None or pacing is None:
         return None
     found = outside.grouped(found, scenario.model, "engine")
     return EngineSpec(policy=found, pacing=pacing, slots=engine.slots, token_budget=engine.token_budget)
-
-
-def _pacing(engine: Engine, costs: CostModel | None, findings: Findings) -> Law | Predicted | None:
-    """Where the times of iterations come from: a law that is given, or a model's operations."""
-    if engine.cost is not None:
-        return Law(engine.cost.base, engine.cost.per_token, engine.cost.per_context_token)
-    path = ("engine", "model")
-    if costs is None:
-        findings.add(
-            path, "a model's costs come from a profile", hint='add profile = "reference-cpu" at the top'
-        )
-        return None
-    try:
-        shape = model_shape(engine.model or "", engine.dtype, engine.weights)
-        predicted = Predicted(IterationModel(costs, shape))
-        predicted.model.predict(Composition(decode=(1,), sampled=1))  # says what the profile lacks
-    except ProfileError as error:
-        findings.add_error(path, error)
-        return None
-    return predicted
 
 
 def _devices(scenario: Scenario, programs: Programs, measures: Measures) -> list[DeviceSpec]:

@@ -207,6 +207,22 @@ class IterationCost(Model):
         return self
 
 
+class Speculative(Model):
+    """Speculative decoding: a small model guesses the next tokens, the engine's own checks them at once."""
+
+    draft: str = Field(description="The shape of the model that guesses (tiny-20m, qwen3-0.6b, ...).")
+    tokens: int = Field(default=4, ge=0, le=64, description="Tokens that it guesses in a round; 0 = none.")
+    acceptance: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="The probability that a guess is right; what comes after a wrong one is lost."
+    )
+
+
+OF_MODEL: Final = (
+    "dtype", "weights", "pruned", "graph", "tensor_parallel", "all_reduce", "speculative"
+)  # fmt: skip
+"""Keys of [engine] that say how its model is run."""
+
+
 class Engine(Model):
     """An LLM engine that serves requests in batches."""
 
@@ -226,9 +242,26 @@ class Engine(Model):
     dtype: str | None = Field(
         default=None, description="The type of the model's weights, if not its usual one."
     )
-
     weights: Literal["dense", "int8", "int4", "int8-dynamic", "2:4"] | None = Field(
         default=None, description="How the weights of the model's layers are stored, if not dense."
+    )
+    pruned: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="The share of heads and MLP channels that the model does without."
+    )
+    graph: Literal["eager", "static", "dynamic"] = Field(
+        default="eager",
+        description="How operations are launched: one by one; a recorded iteration at once, filled up to 1, "
+        "2, 4, 8, ... requests; one by one but for those that a compiler has fused.",
+    )
+    tensor_parallel: int = Field(
+        default=1, ge=1, le=4096, description="So many devices share each layer of the model."
+    )
+    all_reduce: Literal["ring", "tree"] = Field(
+        default="ring",
+        description="How these add up what each has: a ring sends least, a tree in fewest steps.",
+    )
+    speculative: Speculative | None = Field(
+        default=None, description="Speculative decoding, if a draft model guesses ahead."
     )
 
     @model_validator(mode="after")
@@ -238,8 +271,8 @@ class Engine(Model):
                 "an engine needs `cost` or `model`, one of them",
                 hint='as in cost = { base = "5 ms", per_token = "20 us" }, or model = "tiny-20m"',
             )
-        for name in ("dtype", "weights"):
-            if getattr(self, name) is not None and self.model is None:
+        for name in OF_MODEL:
+            if name in self.model_fields_set and self.model is None:
                 raise UnfitError(f"`{name}` belongs to `model`", hint="take it away")
         if self.token_budget < self.slots:
             raise UnfitError(

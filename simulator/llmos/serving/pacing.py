@@ -3,8 +3,9 @@
 - An engine asks for the `Pace` of a batch when it begins one. While nobody joins or leaves, iteration
   after iteration takes `first_ns`, then `growth_ns` more each time, since every context grows.
 - A pace holds for `iterations`; then the engine asks again. None means for as long as the batch lasts.
-- `Law` is three coefficients. `Predicted` is what a cost profile says of a model's operations. Anything
-  else that answers `pace` will do: a real engine does the work and says how long it took.
+- `Law` is three coefficients. `Predicted` is what a cost profile says of a model's operations, or of
+  those of a variant (`llmos.costs.variants`). Anything else that answers `pace` will do: a real engine
+  does the work and says how long it took.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from llmos.costs.decoder import BLOCK_TOKENS, Composition
 
 if TYPE_CHECKING:
-    from llmos.costs.iteration import IterationModel
+    from llmos.costs.iteration import Predicts
     from llmos.serving.engine import Batch
 
 STRETCH = 256
@@ -74,7 +75,7 @@ class Predicted:
     the longest is a multiple of `STRETCH`. Both ends keep nine digits, to be alike on every machine.
     """
 
-    model: IterationModel
+    model: Predicts
     block_tokens: int = BLOCK_TOKENS
 
     def pace(self, batch: Batch) -> Pace:
