@@ -100,13 +100,6 @@ def test_a_task_that_becomes_another_program_has_its_name(folder):
     assert (kinds[0], kinds[-1]) == ("exec", "exit")
 
 
-def test_a_forged_record_of_an_engine_that_is_not_there_stays_as_it_is(folder):
-    forged = '{"kind":"run","t":0,"processors":[]}\n{"kind":"iterate","t":9,"cpu":7,"count":3}\n'
-    (folder / "run.jsonl").write_text(forged)
-    assert "count=3" in ok(llmos(folder, "log", "run.jsonl", "--expand"))
-    ok(llmos(folder, "log", "run.jsonl", "--expand", "--export", "perfetto"))
-
-
 @pytest.mark.parametrize(
     "args",
     [
