@@ -194,8 +194,11 @@ def _draw(measured: Bench, picture: Path) -> None:
         for row in measured.rows
         if row.case.op.flops
     ]  # fmt: skip
-    about = (
-        f"{measured.device}; {measured.clock}; noise between two passes: median {measured.noise.median:.1%}"
-    )
+    busy = measured.pressure_percent
+    about = [
+        f"{measured.device}; {measured.clock}",
+        f"two passes differ by {measured.noise.median:.1%} in the median, {measured.noise.p95:.1%} at p95"
+        + (f"; pressure {busy:g} %" if busy is not None else ""),
+    ]
     title = "How near does each variant come to what this machine can do?"
-    save(roofline(title, measured.peak_flops, measured.bandwidth_bytes_per_s, points, [about]), picture)
+    save(roofline(title, measured.peak_flops, measured.bandwidth_bytes_per_s, points, about), picture)
