@@ -57,6 +57,7 @@ class CostModel:
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self._answers: dict[Op, Cost] = {}
+        self._residuals: dict[tuple[str, ...], Residual] = {}
 
     @cached_property
     def _rows(self) -> dict[Op, Row]:
@@ -99,8 +100,11 @@ class CostModel:
         return self._cost(seconds, RESIDUAL, guess.unsure)
 
     def _residual(self, family: tuple[str, ...]) -> "Residual":
-        rows = self._families[family]
-        return _learned(tuple((row.op.dims, self.profile.parts(row.op), row.seconds) for row in rows))
+        if family not in self._residuals:
+            rows = self._families[family]
+            known = tuple((row.op.dims, self.profile.parts(row.op), row.seconds) for row in rows)
+            self._residuals[family] = _learned(known)
+        return self._residuals[family]
 
     def _cost(self, seconds: float, method: str, unsure: float = 1.0) -> Cost:
         error = self._error(method) * max(unsure, 1.0)
@@ -142,7 +146,7 @@ class _Curve:
         return min(max(seconds, least), most)
 
 
-@lru_cache(maxsize=32)  # A sweep asks the same for every run, and learning takes a tenth of a second.
+@lru_cache(maxsize=16)  # A sweep asks the same for every run, and learning takes a tenth of a second.
 def _learned(rows: "tuple[tuple[tuple[int, ...], Parts, float], ...]") -> "Residual":
     from llmos.costs.residual import Residual  # And numpy, which many runs do without.
 

@@ -1,4 +1,4 @@
-"""`llmos profile`: list, show and check cost profiles."""
+"""`llmos profile`: list, show, check, compare, draw and import cost profiles."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from llmos.cli.output import amount, fields, json_option, print_json, progress, say, table
+from llmos.cli.profile_tables import diff_command, import_command, plot_command
 from llmos.costs.ops import show_op
 from llmos.costs.profile import IterationFit, Profile, Spread, list_profiles, load_profile
 from llmos.costs.system import WHAT, Measured
@@ -18,7 +19,12 @@ MOST_ROWS = 12
 
 @click.group()
 def command() -> None:
-    """List, show and check cost profiles: where a simulated duration comes from."""
+    """List, show, compare and import cost profiles: where a simulated duration comes from."""
+
+
+command.add_command(import_command)
+command.add_command(diff_command)
+command.add_command(plot_command)
 
 
 @command.command("list")
@@ -93,6 +99,7 @@ def show(profile: Profile) -> None:
                 for name, value in (("driver", profile.driver), ("torch", profile.torch))
                 if value
             ),
+            *([("source", profile.source)] if profile.source else []),
             ("clock", profile.clock),
             *([("threads", profile.threads)] if profile.threads else []),
             ("noise floor", _spread(profile.noise)),
