@@ -19,7 +19,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from llmos.plot.looks import QUIET, RULE, look
 from llmos.plot.page import BODY_WIDTH, HEAD, decades, head, page, style
 
-HEIGHT = 3.0
+HEIGHT, BELOW = 3.0, 0.9
+"""Of the axes, and of what is under them: labels, and the key of the second."""
 LEFT, BETWEEN = 0.65, 0.3
 BAND = 0.10
 KINDS = ("decode", "prefill", "mixed")
@@ -40,7 +41,7 @@ def draw_validation(document: Mapping[str, Any]) -> Figure:
     ]
     width = (BODY_WIDTH - 2 * LEFT - BETWEEN) / 2
     with style():
-        sheet = page("Does the simulated engine take the time of the real one?", facts, HEAD + HEIGHT + 0.5)
+        sheet = page("Does the simulated engine take the time of the real one?", facts, HEAD + HEIGHT + BELOW)
         paper = sheet.paper()
         small = f"{len(measured)} iterations; band: {BAND:.0%} either way"
         head(paper, LEFT, 0, width, "Predicted against measured", small)
@@ -82,4 +83,4 @@ def _errors(ax: Axes, predicted: Any, again: Any) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.0%}"))
     ax.grid(visible=True, color=RULE, lw=0.6)
-    ax.legend(frameon=True, framealpha=0.9, edgecolor="none", loc="upper left")
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(-0.02, -0.13), borderaxespad=0)
