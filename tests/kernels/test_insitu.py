@@ -19,6 +19,7 @@ from llmos.kernels.insitu import (
     PretendedIterations,
     plan,
     taught,
+    usual,
 )
 
 SHAPE = model_shape("tiny-2m")
@@ -80,6 +81,11 @@ def test_an_unsteady_machine_shows_in_the_noise_and_in_the_error():
     fit = taught(profile(), measured(NullDevice(ripple=0.3)), SHAPE, "tiny-2m").iterations[0]
     assert fit.noise.median > 0.005
     assert fit.holdout.median > 0.005
+
+
+def test_a_hiccup_does_not_count_and_the_rest_is_averaged():
+    assert usual([3.0, 1.0, 2.0]) == 2.0
+    assert usual([5.0, 900.0, 4.0, 6.0, 5.0, 5.0, 0.1, 5.0]) == 5.0
 
 
 def test_batches_that_check_teach_nothing(steady):

@@ -37,7 +37,7 @@ DECODING = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 PROMPTS = (2, 4, 8, 16, 32, 64, 128, 256)
 MIXED, HELD_OUT = 24, 30
 FEWEST_ROUNDS, WANTED_ROUNDS, MOST_ROUNDS = 3, 6, 24
-USUAL = 0.5  # The quantile of samples that stands for them: medians add up, as minima do not.
+CUT = 8  # One part in so many of the samples, at either end, does not count.
 
 
 class Iterations(Protocol):
@@ -159,18 +159,32 @@ class InSitu:
         rows = []
         for op in sorted(self.parts, key=lambda op: (op.family, op.dims[1:], op.dims[0])):
             samples = self.parts[op]
-            low, usual, high = (float(f"{quantile(samples, q):.6e}") for q in (0.0, USUAL, 0.9))
-            rows.append(Row(op, usual, low, max(usual, high), len(samples)))
+            low, middle, high = (
+                float(f"{seconds:.6e}") for seconds in (min(samples), usual(samples), quantile(samples, 0.9))
+            )
+            rows.append(Row(op, middle, low, max(middle, high), len(samples)))
         return tuple(rows)
 
     def usual(self, batch: Composition, turn: slice = slice(None)) -> float:
         """The time of that batch, over some of the rounds or all of them."""
-        return quantile(self.wholes[batch][turn], USUAL)
+        return usual(self.wholes[batch][turn])
 
     def noise(self) -> Spread:
         """How far the even rounds are from the odd ones."""
         odd, even = slice(1, None, 2), slice(0, None, 2)
         return Spread.of([abs(self.usual(b, odd) / self.usual(b, even) - 1) for b in self.wholes])
+
+
+def usual(samples: Sequence[float]) -> float:
+    """The mean of what is left of the samples without the smallest and the largest of them.
+
+    Means add up to the mean of the whole, as medians and low quantiles do not. In four runs on a CPU
+    that others used too it predicted held-out iterations better than medians did, and their total to
+    1.3 %, where the tenth percentile was 6 to 16 % too low.
+    """
+    cut = len(samples) // CUT
+    middle = sorted(samples)[cut : len(samples) - cut]
+    return sum(middle) / len(middle)
 
 
 def runnable(model: str, dtype: str | None = None) -> ModelShape:
@@ -258,7 +272,7 @@ def taught(profile: Profile, measured: InSitu, shape: ModelShape, model: str) ->
         noise=measured.noise(),
     )
     inside = f"{len(measured.rows())} rows were timed inside {model} {shape.dtype}"
-    note = f"{inside}: medians, inputs as warm as they are there"
+    note = f"{inside}: means, inputs as warm as they are there"
     return msgspec.structs.replace(
         profile, iterations=(*others, fit), notes=(*profile.notes, note, *measured.notes)
     )
