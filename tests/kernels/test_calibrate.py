@@ -16,7 +16,7 @@ from llmos.kernels.calibrate import calibrate, cpu_pressure
 from llmos.kernels.device import NullDevice, open_device
 from llmos.kernels.drift import check_profile
 from llmos.kernels.grids import copy_ops, grid
-from llmos.kernels.rounds import FEWEST_ROUNDS, MOST_ROUNDS, Rounds
+from llmos.kernels.rounds import FEWEST_ROUNDS, MOST_ROUNDS, Rounds, bends
 
 
 @pytest.fixture(autouse=True)
@@ -302,7 +302,7 @@ def test_a_machine_that_did_not_change_has_not_drifted():
     assert drift.ratio == pytest.approx(1, abs=0.03)
     assert drift.low <= drift.ratio <= drift.high
     assert len(drift.probes) == 12
-    assert len({row.op.dtype for row, _ in drift.probes}) == 3
+    assert {getattr(row.op, "dtype", "") for row, _ in drift.probes} >= {"fp32", "bf16", "fp16"}
     assert drift.within_noise
 
 
@@ -357,3 +357,36 @@ def test_the_file_of_a_calibration_is_plain_json():
         "all_gather",
         "send",
     }
+
+
+def cliff(op):
+    """A power law, but that it takes half as long from 100 tokens on."""
+    return 1e-6 * op.m**0.8 * (0.5 if op.m >= 100 else 1.0)
+
+
+def test_where_a_curve_bends_sizes_are_added():
+    ops = [Matmul(m, 64, 64) for m in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)]
+    found = bends({op: cliff(op) for op in ops})
+    # 64 and 128 stand at either side of the cliff: sizes before, in and behind it.
+    assert {op.m for op in found} == {45, 91, 181}
+    assert not bends({op: 1e-6 * op.m**0.8 for op in ops})
+    assert not bends({op: cliff(op) for op in ops[:2]})
+
+
+def test_small_sizes_have_nothing_between_them():
+    ops = [Matmul(m, 64, 64) for m in (1, 2, 3)]
+    assert bends(dict(zip(ops, (1.0, 5.0, 1.0), strict=True))) == []
+
+
+class Cliff(NullDevice):
+    def sample(self, op):
+        return cliff(op)
+
+
+def test_a_calibration_times_the_sizes_at_a_cliff_too():
+    ops = [Matmul(2**power, 64, 64) for power in range(10)]
+    rounds = rounds_of(Cliff(), ops)
+    rounds.refine()
+    rounds.measure()
+    assert {row.op.m for row in rounds.rows()} - {2**power for power in range(10)} <= {45, 91, 181}
+    assert rounds.refined

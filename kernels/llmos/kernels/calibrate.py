@@ -77,6 +77,7 @@ def calibrate(
         )
         rounds.warm_up(grid(machine, quick=quick))
         launch_s, bandwidth = rounds.measure_limits()
+        rounds.refine()
         uninterrupted = rounds.measure()
         if uninterrupted and shape:
             told = _part(progress, grid_s / budget_s, 1 - system_s / budget_s)

@@ -1,6 +1,8 @@
 """Timing a grid of operations in rounds: samples in, rows and a noise floor out.
 
 - First everything runs once: to warm up, and to learn what the budget has room for.
+- Then two scouting rounds find where a curve bends: between such a row and its neighbours, whose straight
+  line misses it most, further sizes join the grid.
 - Then the grid is measured twice, one pass after the other, each in as many rounds as fit. A round
   takes one sample of every operation, in a new order, so that a slow minute spreads over all of them.
 - A row's time is the tenth percentile of its samples: the minimum is what a lucky warm cache gives,
@@ -8,19 +10,23 @@
 - Ctrl-C ends the measuring early when there is enough for rows; else it goes through.
 """
 
+import math
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmos.costs.iteration import relative_fit
-from llmos.costs.ops import Op, show_family, show_op
+from llmos.costs.ops import Op, make_op, op_fields, show_family, show_op
 from llmos.costs.profile import Link, Row, Spread
 from llmos.errors import ProfileError
 from llmos.kernels.device import Device
 from llmos.quantile import quantile
 
 FEWEST_ROUNDS, WANTED_ROUNDS, MOST_ROUNDS = 3, 6, 12  # of each of the two passes
+SCOUTING_ROUNDS = 2
+MOST_REFINED = 0.08  # As many sizes, as a share of the grid, join it where it bends most.
+STRAIGHT = 0.15  # As far as a row may be from its neighbours' line, in logarithms: noise is that large.
 SLOWEST_SAMPLE = 1 / 300  # A single run may take this much of the budget.
 LEAST_PART = 0.3  # Of the budget, for the rounds, however long warming up took.
 
@@ -38,6 +44,7 @@ class Rounds:
     progress: Progress
     notes: list[str] = field(default_factory=list)
     passes: list[dict[Op, list[float]]] = field(default_factory=list)
+    refined: list[Op] = field(default_factory=list)
     _kept: dict[Op, float] = field(default_factory=dict)  # with the wall time of one sample
 
     def warm_up(self, ops: Iterable[Op]) -> None:
@@ -100,6 +107,23 @@ class Rounds:
             return False
         return True
 
+    def refine(self) -> None:
+        """Add sizes to the grid around the rows that their neighbours predict worst: cliffs, and knees."""
+        self.progress(0.1, "looking for bends")
+        try:
+            scouted = {op: min(self.device.sample(op) for _ in range(SCOUTING_ROUNDS)) for op in self._kept}
+        except KeyboardInterrupt:
+            self.notes.append("interrupted while looking for bends")
+            return
+        wanted = max(1, round(MOST_REFINED * len(self._kept)))
+        for op in bends(scouted)[:wanted]:
+            if op not in self._kept:
+                start = time.monotonic()
+                self.device.sample(op)
+                self._kept[op] = time.monotonic() - start
+                self.refined.append(op)
+        self._shed()
+
     def _pass(self, rounds: int, until: float) -> int:
         """Take up to that many samples of each operation, and say how many rounds it were."""
         samples: dict[Op, list[float]] = {op: [] for op in self._kept}
@@ -153,6 +177,34 @@ class Rounds:
             return None
         first, second = self.passes
         return Spread.of([abs(_time(second[op]) / _time(first[op]) - 1) for op in self._kept])
+
+
+def bends(times: Mapping[Op, float]) -> list[Op]:
+    """Operations between those whose time a line through their neighbours misses, the worst miss first.
+
+    times: seconds of one run each. A miss within `STRAIGHT` is none.
+    """
+    curves: dict[tuple[object, ...], list[Op]] = {}
+    for op in sorted(times, key=lambda op: op.dims[0]):
+        curves.setdefault((op.family, op.dims[1:]), []).append(op)
+    missed: list[tuple[float, Op]] = []
+    for curve in curves.values():
+        for before, here, after in zip(curve, curve[1:], curve[2:], strict=False):
+            x0, x, x1 = (math.log(op.dims[0]) for op in (before, here, after))
+            y0, y, y1 = (math.log(times[op]) for op in (before, here, after))
+            miss = abs(y0 + (y1 - y0) * (x - x0) / (x1 - x0) - y)
+            if miss > STRAIGHT:
+                missed += [(miss, op) for op in (_between(before, here), _between(here, after)) if op]
+    worst = sorted(missed, key=lambda each: (-each[0], each[1].family, each[1].dims))
+    return list(dict.fromkeys(op for _, op in worst))
+
+
+def _between(low: Op, high: Op) -> Op | None:
+    """The operation in the geometric middle of two of one curve, if there is a whole number."""
+    size = round(math.sqrt(low.dims[0] * high.dims[0]))
+    if size in (low.dims[0], high.dims[0]):
+        return None
+    return make_op(low.kind, op_fields(low) | {low.sizes()[0]: size})
 
 
 def _time(samples: Sequence[float]) -> float:
