@@ -52,7 +52,7 @@ def iteration_curves(profile: Profile, model: str, dtype: str | None = None) -> 
         width = (BODY_WIDTH - 2 * (LEFT + RIGHT) - BETWEEN) / 2
         paper, right = sheet.paper(), 2 * LEFT + width + RIGHT + BETWEEN
         head(paper, LEFT, 0, width, "Decode", "a token of each request; at the ends: its context")
-        head(paper, right, 0, width, "Prefill", "one request; at the ends: tokens that it has already")
+        head(paper, right, 0, width, "Prefill", "one request; at the ends: tokens before it")
         for x, label, sizes, curves in (
             (LEFT, "requests in the batch", BATCHES, decode),
             (right, "tokens of the prompt", PROMPTS, prefill),
@@ -76,4 +76,5 @@ def _panel(ax: Axes, sizes: Sequence[int], curves: dict[str, list[Cost]]) -> Non
     decades(ax.yaxis, timed=True)
     ax.grid(visible=True, axis="y", color=RULE, linewidth=0.6)
     ax.set_axisbelow(True)
+    ax.set_ylim(*ax.get_ylim())  # Names are written where the ends are, so these must stay.
     name_ends(ax, ax.lines)
