@@ -11,6 +11,7 @@
 """
 
 from dataclasses import fields
+from functools import cache
 from typing import Any, ClassVar
 
 from llmos.errors import ProfileError
@@ -48,7 +49,7 @@ class Op:
     def sizes(cls) -> tuple[str, ...]:
         """The names of its sizes, the running one first."""
         every: Any = cls  # A dataclass, which Python cannot say of a base class that is none.
-        return tuple(field.name for field in fields(every) if field.name not in cls.words)
+        return _sizes(every)
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -79,3 +80,8 @@ class Op:
     def steps(self) -> int:
         """How often the latency of its link (or a launch) is paid, one after another."""
         return 1
+
+
+@cache  # Asked for every operation that is made.
+def _sizes(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind) if field.name not in kind.words)
