@@ -56,6 +56,17 @@ def test_a_sweep_prints_one_line_per_point(folder):
     assert "cores, 2 points, 1 seed each" in out
 
 
+def test_a_sweep_says_whose_costs_they_are(folder):
+    args = ("sweep", "quantised", "--set", "engine.weights=int4", "--set", "request.chat.count=1")
+    out = ok(llmos(folder, *args))
+    assert out.endswith("quantised, 1 point, 1 seed each\ncosts: h100-data-sheet, data sheet, not measured\n")
+    assert "costs: a100-data-sheet, data sheet" in ok(llmos(folder, *args, "--profile", "a100-data-sheet"))
+    each = ok(llmos(folder, *args, "--set", "profile=a100-data-sheet,h200-data-sheet"))
+    assert "costs: each point's own profile; what a data sheet says is not measured" in each
+    assert json.loads(ok(llmos(folder, *args, "--json")))["profile"].startswith("h100-data-sheet")
+    assert "costs:" not in ok(llmos(folder, "sweep", "cores.toml"))
+
+
 def test_what_is_set_stands_beside_the_scenario_s_own(folder):
     args = ("sweep", "cores.toml", "-m", "cpu.tasks,cpu.turnaround_max_ns", "--json")
     given = ("--set", "task.short.burst=20, 30 ms", "--set", "cpu.scheduler=rr quantum=5,fcfs")

@@ -22,6 +22,8 @@ from llmos.errors import ProfileError
         ("llama-3-8b", 8.030, 128),
         ("llama-3-70b", 70.55, 320),
         ("qwen3-0.6b", 0.596, 112),
+        ("llama-3.2-1b", 1.236, 32),
+        ("llama-3.2-3b", 3.213, 112),
     ],
 )
 def test_shapes_have_the_parameters_and_the_kv_of_the_models_they_name(name, billions, kv_kib):

@@ -90,6 +90,8 @@ SHAPES = {
     "small-100m": ModelShape(12, 768, 12, 4, 64, 2560, 16_384, tied=True),
     "qwen3-0.6b": ModelShape(28, 1024, 16, 8, 128, 3072, 151_936, tied=True),
     "medium-1b": ModelShape(16, 2048, 32, 8, 64, 8192, 32_768, tied=True),
+    "llama-3.2-1b": ModelShape(16, 2048, 32, 8, 64, 8192, 128_256, tied=True),
+    "llama-3.2-3b": ModelShape(28, 3072, 24, 8, 128, 8192, 128_256, tied=True),
     "llama-2-7b": ModelShape(32, 4096, 32, 32, 128, 11_008, 32_000),
     "llama-3-8b": ModelShape(32, 4096, 32, 8, 128, 14_336, 128_256),
     "llama-3-70b": ModelShape(80, 8192, 64, 8, 128, 28_672, 128_256),

@@ -224,6 +224,15 @@ def _costs(name: str | None, findings: Findings) -> tuple[CostModel | None, str]
     return CostModel(profile), _source(profile)
 
 
+def source_of(scenario: Scenario, profile: str | None = None) -> str:
+    """The standing of the profile that a scenario's costs come from, and its errors; "" if there is none.
+
+    Raises ProfileError when that profile cannot be read.
+    """
+    name = _profile_of(scenario) if profile is None else profile
+    return "" if name is None else _source(load_profile(name))
+
+
 def _source(profile: Profile) -> str:
     """The profile's standing and its errors, for captions."""
     errors = [

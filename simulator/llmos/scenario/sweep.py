@@ -38,7 +38,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from llmos.errors import LlmosError
-from llmos.scenario.build import build
+from llmos.scenario.build import build, source_of
 from llmos.scenario.journal import Journal, Keys, Result
 from llmos.scenario.machine import run
 from llmos.scenario.points import Axis, Setting, axes_of, check_points, raw_at, seeds_of, settings
@@ -50,6 +50,8 @@ from llmos.trace.metrics import metrics
 MOST_RUNS: Final = 100_000
 """Points times seeds."""
 
+EACH: Final = "each point's own profile; what a data sheet says is not measured"
+"""Where the costs of a sweep come from that varies the profile."""
 LOST: Final = "the worker process was killed twice, perhaps for want of memory"
 
 
@@ -88,6 +90,8 @@ class Swept:
     """Every metric that a run has."""
     reused: int
     """Rows that the journal already had."""
+    profile: str = ""
+    """Where the costs come from, for captions; "" if they stand in the scenario."""
 
     @property
     def failed(self) -> list[Row]:
@@ -185,7 +189,9 @@ def run_sweep(
     rows = tuple(Row(i // seeds, written[i // seeds], job.seed, done[i]) for i, job in enumerate(jobs))
     labels = tuple(axis.label for axis in axes)
     measured = dict.fromkeys(name for row in rows for name in row.result.metrics)
-    return Swept(scenario.name, scenario.question, labels, rows, tuple(measured), reused)
+    swept = any(axis.path == ("profile",) for axis in axes) and profile is None
+    source = EACH if swept else source_of(scenario, profile)
+    return Swept(scenario.name, scenario.question, labels, rows, tuple(measured), reused, source)
 
 
 def plan(

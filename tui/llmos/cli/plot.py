@@ -216,7 +216,8 @@ def _results(
             progress=lambda done, total: report(done / total, f"{done} of {total} runs"),
         )
     spec = build(scenario, profile=profile)
-    return Results(swept.records(), "", title or swept.question, scenario.name, spec.convention, spec.profile)
+    costs = swept.profile or spec.profile
+    return Results(swept.records(), "", title or swept.question, scenario.name, spec.convention, costs)
 
 
 def _eat(source: str, title: str, seeds: int | None, profile: str | None) -> Figure:

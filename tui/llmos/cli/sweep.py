@@ -168,6 +168,8 @@ def _report(swept: Swept, metrics: Sequence[str]) -> None:
     counted = f"{len(points):,} point{'s' if len(points) > 1 else ''}"
     counted += f", {seeds} seed{'s' if seeds > 1 else ''} each"
     say(f"{swept.scenario}, {counted}{interval}", style="dim")
+    if swept.profile:
+        say(f"costs: {swept.profile}", style="dim")
 
 
 def _cell(rows: Sequence[Row], name: str) -> str:
@@ -185,6 +187,7 @@ def _document(swept: Swept, columns: Sequence[str]) -> dict[str, Any]:
         "schema": 1,
         "scenario": swept.scenario,
         "question": swept.question,
+        "profile": swept.profile,
         "keys": swept.keys,
         "rows": [{name: record.get(name) for name in columns} for record in swept.records()],
     }
