@@ -28,13 +28,26 @@ def test_without_rows_there_is_nothing_to_hold_out():
 def test_more_requests_and_more_context_take_longer():
     figure = iteration_curves(load_profile("h100-data-sheet"), "llama-3-8b")
     panels = {ax.get_label(): ax for ax in figure.axes}
-    curves = [list(line.get_ydata()) for line in panels["requests in the batch"].lines]
+    curves = [
+        list(line.get_ydata()) for line in panels["requests in the batch"].lines if len(line.get_xdata()) > 2
+    ]
     assert len(curves) == 3
     assert all(curve == sorted(curve) and len(curve) == len(BATCHES) for curve in curves)
     assert curves[0][-1] < curves[1][-1] < curves[2][-1]
     # 15 GB of weights at 90 % of 3.35 TB/s take 5.0 ms, and each of some 400 operations a launch of 2.5 us.
     assert 5.0e6 < curves[0][0] < 7.5e6
     assert any("data sheet, not measured" in text for text in texts(figure))
+
+
+def test_the_knee_is_at_the_critical_number_of_tokens():
+    # 989e12 * 0.8 FLOP/s over 3.35e12 * 0.9 B/s, and two bytes for two FLOPs; int4: a quarter and 1/64 of it.
+    for weights, tokens in ((None, 262.4), ("int4", 262.4 * (1 / 4 + 1 / 64))):
+        figure = iteration_curves(load_profile("h100-data-sheet"), "llama-3-8b", weights=weights)
+        panels = [ax for ax in figure.axes if ax.get_xscale() == "log"]
+        assert len(panels) == 2
+        for ax in panels:
+            [knee] = [line for line in ax.lines if len(set(line.get_xdata())) == 1]
+            assert knee.get_xdata()[0] == pytest.approx(tokens, rel=1e-3)
 
 
 def test_a_model_that_there_is_not_is_told():

@@ -118,6 +118,12 @@ def _profiles() -> Iterable[str]:
     return [listed.name for listed in list_profiles()]
 
 
+def _models() -> Iterable[str]:
+    from llmos.costs.decoder import SHAPES
+
+    return SHAPES
+
+
 def _assignments() -> Iterable[str]:
     from llmos.assignment import list_assignments
 
@@ -149,6 +155,7 @@ CHOICES: Final[dict[str, Choices]] = {
     "mrc policies": _replacements,
     "profile": _profiles,
     "profile name": _profiles,
+    "model": _models,
     "assignment name": _assignments,
     "metrics": _metrics,
     "wanted": _metrics,
@@ -156,5 +163,5 @@ CHOICES: Final[dict[str, Choices]] = {
 }
 """What a parameter of that name (after its command's, if that matters) may be."""
 
-NO_FILES: Final = (_assignments, _metrics, _kinds)
+NO_FILES: Final = (_models, _assignments, _metrics, _kinds)
 """Where a file would be out of place."""

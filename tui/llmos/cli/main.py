@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "log": ("log", "Print or filter the events of a saved log."),
     "calibrate": ("calibrate", "Measure what this machine's kernels cost; save a profile."),
     "kernels": ("kernels", "Time real operations: quantised, pruned, compiled, tiled; draw the roofline."),
+    "cost": ("cost", "Take one iteration of a model apart: its operations, and what holds each up."),
     "validate": ("validate", "Hold the simulator against a real engine on this machine."),
     "profile": ("profile", "List, show and check cost profiles."),
     "completion": ("completion", "Print the script that completes llmos in bash, zsh or fish."),
