@@ -1,8 +1,9 @@
 """Holding the simulator against a real engine: the same requests, predicted and measured.
 
 - A workload is served for real: the engine decides, a model computes, and the clock is what that took.
-- Every batch that came up is predicted from the profile, and run once more: the difference of the two
-  runs is the *noise floor*, below which no error means anything.
+- Every batch that came up is predicted from the profile, and run some times more, pass after pass: what it
+  took is the median. The medians of every other pass are held against those of the rest, and that is the
+  *noise floor*, below which no error means anything.
 - The workload is also simulated from the beginning, with nothing but the profile: what each request
   had to wait is set beside what it had to wait for real, and that beside a second real run.
 - Nothing of it was seen when the profile was made: neither the batches nor their order.
@@ -37,6 +38,8 @@ from llmos.trace.records import TaskState
 
 LOAD: Final = 0.7
 """Requests come as fast as keeps the engine busy that part of the time, if the profile is right."""
+PASSES: Final = 5
+"""So often all batches are run once more; the first time is when they are served."""
 PREFIX: Final = 48
 """Tokens of a beginning that a third of the requests share."""
 QUANTITIES: Final = {"ttft": ttft_ns, "tbt": tpot_ns, "end to end": turnaround_ns}
@@ -71,7 +74,7 @@ class Errors:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A quantity predicted and measured, twice: `again` is the second measurement. In seconds, in order."""
+    """A quantity predicted, measured, and measured again, in seconds, point by point."""
 
     measured: list[float]
     again: list[float]
@@ -151,14 +154,16 @@ def validate(
     executors = []
     measured = []
     for number in (1, 2):
-        progress((number - 1) * 0.4, f"serving {requests} requests for real, run {number} of 2")
+        progress((number - 1) * 0.3, f"serving {requests} requests for real, run {number} of 2")
         real = Model(shape, engine.blocks, seed=seed, device=device)
         executors.append(Executor(real, watch))
         _warm_up(real)
         measured.append(serve(engine, executors[-1], work, skip=False))
-    progress(0.8, "running every batch once more")
     first = executors[0]
-    again = first.again()
+    passes = [[seconds for _, seconds in first.ran]]
+    for number in range(PASSES):
+        progress(0.6 + 0.35 * number / PASSES, f"running every batch again, {number + 1} of {PASSES}")
+        passes.append(first.again())
     pressures.append(cpu_pressure())
     progress(0.95, "simulating")
     simulated = serve(engine, predicted, work)
@@ -174,8 +179,8 @@ def validate(
         seed=seed,
         pressure_percent=max((known for known in pressures if known is not None), default=None),
         iterations=Compared(
-            [seconds for _, seconds in first.ran],
-            again,
+            _medians(passes[0::2]),
+            _medians(passes[1::2]),
             [predicted.model.predict(batch).seconds for batch in compositions],
         ),
         kinds=[
@@ -236,6 +241,11 @@ def _warm_up(model: Model) -> None:
     blocks = [0] * 8
     for chunk in (Chunk([1] * 64, 0, blocks), Chunk([1], 64, blocks), Chunk([1] * 16, 65, blocks)):
         model.iterate([chunk])
+
+
+def _medians(passes: Sequence[Sequence[float]]) -> list[float]:
+    """Of each batch, the median over these passes."""
+    return [quantile(times, 0.5) for times in zip(*passes, strict=True)]
 
 
 def _waits(
