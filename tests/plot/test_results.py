@@ -16,6 +16,7 @@ from plot.figures import overlaps, panel, words
 from llmos.errors import LlmosError
 from llmos.plot import Results, heatmap, load_curve, read_results, save
 from llmos.plot.labels import spread
+from llmos.plot.load import curve_name
 from llmos.plot.looks import COLOURS, lightness
 from llmos.plot.results import scaled
 
@@ -277,6 +278,11 @@ def test_two_keys_are_needed_and_one_metric():
     rows = swept(**{"cpu.switches": 3})
     with pytest.raises(LlmosError, match="one metric"):
         heatmap(Results(rows), [RESPONSE, "cpu.switches"])
+
+
+def test_a_curve_s_name_leaves_out_what_its_values_say_themselves():
+    keys, values = ["engine.model", "weights", "slots"], ["tiny-2m", "int4", 4]
+    assert curve_name(keys, values) == "tiny-2m, int4, slots = 4"
 
 
 # --- both ---------------------------------------------------------------------------------------------

@@ -228,21 +228,31 @@ SMALL, SMALL_HEAD = 16 * (2048 * 5120 + 3 * 2048 * 8192), 2048 * VOCAB
 def test_cpu_gpu_tpu_a_token_is_reading_and_a_prompt_is_computing():
     tokens, prompts = swept("cpu-gpu-tpu"), swept("cpu-gpu-tpu", metric="llm.ttft_mean_ns")
     for profile, (flops, bandwidth) in SHEETS.items():
-        assert tokens[profile,] == pytest.approx(2 * (SMALL + SMALL_HEAD) / (0.9 * bandwidth), rel=0.03)
-        assert 1 < prompts[profile,] / (2 * 512 * SMALL / (0.8 * flops)) < 2
-    assert tokens["reference-cpu",] > 10 * max(tokens[profile,] for profile in SHEETS)
-    assert prompts["reference-cpu",] > 100 * max(prompts[profile,] for profile in SHEETS)
+        assert tokens[profile, 1] == pytest.approx(2 * (SMALL + SMALL_HEAD) / (0.9 * bandwidth), rel=0.03)
+        assert 1 < prompts[profile, 1] / (2 * 512 * SMALL / (0.8 * flops)) < 2
+    assert tokens["reference-cpu", 1] > 10 * max(tokens[profile, 1] for profile in SHEETS)
+    assert prompts["reference-cpu", 1] > 100 * max(prompts[profile, 1] for profile in SHEETS)
 
 
 def test_cpu_gpu_tpu_a_machine_can_be_good_at_one_and_bad_at_the_other():
     tokens, prompts = swept("cpu-gpu-tpu"), swept("cpu-gpu-tpu", metric="llm.ttft_mean_ns")
-    gpu, tpu = ("rtx-4090-data-sheet",), ("tpu-v5e-data-sheet",)
+    gpu, tpu = ("rtx-4090-data-sheet", 1), ("tpu-v5e-data-sheet", 1)
     assert tokens[gpu] < tokens[tpu]
     assert prompts[gpu] > prompts[tpu]
 
 
+def test_cpu_gpu_tpu_a_batch_is_for_those_who_compute_faster_than_they_read():
+    tokens = swept("cpu-gpu-tpu")
+    assert all(tokens[profile, 64] < 2 * tokens[profile, 1] for profile in SHEETS)
+    assert tokens["reference-cpu", 64] > 5 * tokens["reference-cpu", 1]
+
+
 def test_cpu_gpu_tpu_a_phone_reads_slower_than_it_computes():
-    phone = (("profile", ("a17-pro-npu-data-sheet",)), ("engine.dtype", ("fp16",)))
+    phone = (
+        ("profile", ("a17-pro-npu-data-sheet",)),
+        ("engine.dtype", ("fp16",)),
+        ("request.chat.count", (1,)),
+    )
     [token] = swept("cpu-gpu-tpu", *phone).values()
     [prompt] = swept("cpu-gpu-tpu", *phone, metric="llm.ttft_mean_ns").values()
     assert token == pytest.approx(2 * (SMALL + SMALL_HEAD) / (0.9 * 51.2e9), rel=0.03)

@@ -32,11 +32,13 @@ LEFT, BETWEEN, BETWEEN_ROWS = 0.6, 0.65, 0.62
 MOST_CURVES = 10
 MOST_IN_ROW = 2
 LOG_FROM = 50.0
-LONGEST_NAME = 1.4
+LONGEST_NAME = 1.7
 APART = 2.2
 """From whisker to whisker where they would cover each other, in points."""
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 USUAL_AXES = ("load", "rate")
+SPEAKING = ("scheduler", "policy", "profile", "model", "weights")
+"""Keys whose values say by themselves what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def curve_name(keys: Sequence[str], values: Sequence[Any]) -> str:
     parts = []
     for key, value in zip(keys, values, strict=True):
         last = key.rpartition(".")[2]
-        parts.append(str(value) if last in {"scheduler", "policy"} else f"{last} = {value}")
+        parts.append(str(value) if last in SPEAKING else f"{last} = {value}")
     return ", ".join(parts)
 
 
