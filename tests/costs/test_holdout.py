@@ -7,7 +7,8 @@ import pytest
 
 from llmos.costs.holdout import holdout
 from llmos.costs.model import CostModel
-from llmos.costs.ops import Matmul
+from llmos.costs.ops import Matmul, RmsNorm
+from llmos.costs.profile import Spread
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -65,3 +66,20 @@ def test_the_interval_holds_19_of_20_rows_that_were_never_seen(make):
     covered = sum(cost.low <= seconds <= cost.high for cost, seconds in costs) / len(costs)
     assert 0.90 <= covered <= 1.0
     assert median(cost.high / cost.seconds - 1 for cost, _ in costs) < 0.5, "wide enough to hold anything"
+
+
+def test_a_kind_with_enough_rows_has_an_error_of_its_own_and_intervals_follow_it(make):
+    # Products follow a law exactly, norms are off by a half every other row.
+    products = [(Matmul(m, k, 64), 1e-5 * m**0.6) for m in SIZES for k in (16, 32, 64, 128, 256, 512, 1024)]
+    norms = [
+        (RmsNorm(m, h, "fp32"), 1e-6 * m * (1.5 if i % 2 else 1))
+        for i, m in enumerate(SIZES)
+        for h in (16, 32, 64, 128, 256, 512, 1024)
+    ]
+    profile = make([*products, *norms], noise=Spread(0.0, 0.0, 1))
+    profile = msgspec.structs.replace(profile, holdout=holdout(profile))
+    assert profile.holdout["interpolated: matmul"].p95 < 1e-9 < profile.holdout["interpolated"].p95
+    assert profile.holdout["interpolated: rms_norm"].p95 > 0.3
+    sure, unsure = (CostModel(profile).predict(op) for op in (Matmul(3, 64, 64), RmsNorm(3, 64, "fp32")))
+    assert sure.high / sure.seconds < 1.001
+    assert unsure.high / unsure.seconds > 1.3

@@ -184,6 +184,7 @@ def test_the_held_out_error_is_in_the_profile(bring):
     assert {how: spread.points for how, spread in found.items()} == {
         "interpolated": 3,
         "roofline x residual": 15,
+        "roofline x residual: matmul": 15,
     }
 
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmos.costs.holdout import holdout
 from llmos.costs.model import CostModel
-from llmos.costs.ops import AllReduce, Copy, Matmul, Send, VectorAdd
+from llmos.costs.ops import AllReduce, Copy, Matmul, Send, VectorAdd, show_family
 from llmos.costs.profile import (
     IterationFit,
     Link,
@@ -89,7 +90,7 @@ def test_shipped_profiles_are_sound_and_say_what_they_are():
     assert (reference.kind, sheet.kind) == ("measured", "data-sheet")
     assert reference.dropped == sheet.dropped == ()
     assert reference.noise is not None
-    assert set(reference.holdout) == {"interpolated", "roofline x residual"}
+    assert {"interpolated", "roofline x residual: matmul"} <= set(reference.holdout)
     assert {"fp32", "bf16"} <= set(reference.peak_flops)
     assert min(row.op.dims[0] for row in reference.rows) == 1
     assert sheet.rows == ()
@@ -98,7 +99,11 @@ def test_shipped_profiles_are_sound_and_say_what_they_are():
 
 def test_the_reference_meets_the_public_figures_for_held_out_rows():
     # Log-log interpolation in m: 1.7 to 2.1 % median, 9 to 15 % p95, found on another machine.
-    found = load_profile("reference-cpu").holdout["interpolated"]
+    reference = load_profile("reference-cpu")
+    dense = [
+        row for row in reference.rows if show_family(row.op) in {"matmul fp32", "matmul bf16", "matmul fp16"}
+    ]
+    found = holdout(msgspec.structs.replace(reference, rows=tuple(dense)))["interpolated"]
     assert found.median < 0.021
     assert found.p95 < 0.15
 

@@ -23,10 +23,27 @@ MOST_ASKED = 100
 """Of the rows that are taken away together, so many are predicted, spread over all of them."""
 
 
+FEWEST = 10
+"""Errors of one kind of operation that are enough to speak of it."""
+
+
 def holdout(profile: Profile) -> dict[str, Spread]:
-    """The held-out errors of the profile, by way of predicting; without those it is too small for."""
-    errors = {method: [error for _, _, error in found] for method, found in predictions(profile).items()}
-    return {method: Spread.of(found) for method, found in errors.items() if found}
+    """The held-out errors of the profile, by way of predicting; without those it is too small for.
+
+    Of all operations together, and of each kind that has enough of them ("interpolated: matmul").
+    """
+    spreads: dict[str, Spread] = {}
+    for method, found in predictions(profile).items():
+        if found:
+            spreads[method] = Spread.of([error for _, _, error in found])
+        kinds = sorted({row.op.kind for row, _, _ in found})
+        of_kind = {kind: [error for row, _, error in found if row.op.kind == kind] for kind in kinds}
+        spreads |= {
+            f"{method}: {kind}": Spread.of(errors)
+            for kind, errors in of_kind.items()
+            if len(errors) >= FEWEST
+        }
+    return spreads
 
 
 def predictions(profile: Profile) -> dict[str, list[tuple[Row, Cost, float]]]:

@@ -86,18 +86,18 @@ class CostModel:
 
     def _predict(self, op: Op) -> Cost:
         if row := self._rows.get(op):
-            error = self._error(EXACT)
+            error = self._error(EXACT, op)
             low, high = min(row.low, row.seconds / (1 + error)), max(row.high, row.seconds * (1 + error))
             return Cost(row.seconds, low, high, self._source(EXACT))
         parts = self.profile.parts(op)
         if op.family not in self._families:
-            return self._cost(self.profile.roofline(op), ROOFLINE)
+            return self._cost(op, self.profile.roofline(op), ROOFLINE)
         curve = self._curves[op.family].get(op.dims[1:])
         if curve is not None and (between := curve.at(op.dims[0])):
-            return self._cost(between, INTERPOLATED)
+            return self._cost(op, between, INTERPOLATED)
         guess = self._residual(op.family).predict(op.dims, parts)
         seconds = curve.within(op.dims[0], guess.seconds) if curve else guess.seconds
-        return self._cost(seconds, RESIDUAL, guess.unsure)
+        return self._cost(op, seconds, RESIDUAL, guess.unsure)
 
     def _residual(self, family: tuple[str, ...]) -> "Residual":
         if family not in self._residuals:
@@ -106,15 +106,17 @@ class CostModel:
             self._residuals[family] = _learned(known)
         return self._residuals[family]
 
-    def _cost(self, seconds: float, method: str, unsure: float = 1.0) -> Cost:
-        error = self._error(method) * max(unsure, 1.0)
+    def _cost(self, op: Op, seconds: float, method: str, unsure: float = 1.0) -> Cost:
+        error = self._error(method, op) * max(unsure, 1.0)
         return Cost(seconds, seconds / (1 + error), seconds * (1 + error), self._source(method))
 
-    def _error(self, method: str) -> float:
+    def _error(self, method: str, op: Op) -> float:
+        """How far off such predictions were, of this kind of operation if enough of them were held out."""
         noise = self.profile.noise.p95 if self.profile.noise else 0.0
         if method == EXACT and noise:
             return noise
-        known = self.profile.holdout.get(method)
+        held_out = self.profile.holdout
+        known = held_out.get(f"{method}: {op.kind}") or held_out.get(method)
         return max(known.p95 if known else UNKNOWN_ERROR[method], noise)
 
     def _source(self, method: str) -> str:

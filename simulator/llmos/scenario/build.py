@@ -236,7 +236,9 @@ def source_of(scenario: Scenario, profile: str | None = None) -> str:
 def _source(profile: Profile) -> str:
     """The profile's standing and its errors, for captions."""
     errors = [
-        f"{method} {spread.median:.1%} (p95 {spread.p95:.1%})" for method, spread in profile.holdout.items()
+        f"{method} {spread.median:.1%} (p95 {spread.p95:.1%})"
+        for method, spread in profile.holdout.items()
+        if ":" not in method  # of all kinds of operations together
     ]
     return profile.provenance + (f"; error: {', '.join(errors)}" if errors else "")
 
