@@ -295,6 +295,8 @@ def test_calibrate_and_profile_without_hardware(folder):
     assert "context_switch" not in sheet
     refused(llmos(folder, "profile", "show", "h100-data-shet"), 'did you mean "h100-data-sheet"')
     drift = json.loads(ok(llmos(folder, "profile", "check", "null-device", "--device", "null", "--json")))
+    same = ok(llmos(folder, "calibrate", "--check", "--name", "null-device", "--device", "null", "--json"))
+    assert json.loads(same) == drift
     assert drift["ratio"] == pytest.approx(1, rel=0.05)
 
 

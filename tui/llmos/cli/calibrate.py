@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from llmos.cli.output import json_option, print_json, progress, say
-from llmos.cli.profile import facts, show
+from llmos.cli.profile import check, facts, show
 from llmos.costs.profile import THIS_MACHINE
 from llmos.kernels.calibrate import calibrate
 
@@ -17,14 +17,27 @@ from llmos.kernels.calibrate import calibrate
 @click.option("--name", default="", help="What to call the profile.")
 @click.option("--model", default="", help="A model to run, such as tiny-20m: whole iterations are timed too.")
 @click.option("--dtype", help="What the model computes in: fp32, bf16 or fp16.")
+@click.option(
+    "--check", "checks", is_flag=True, help="Only probe: how far has the machine drifted?"
+)
 @json_option
 def command(
-    device: str, quick: bool, budget: float | None, name: str, model: str, dtype: str | None, as_json: bool
+    device: str,
+    quick: bool,
+    budget: float | None,
+    name: str,
+    model: str,
+    dtype: str | None,
+    checks: bool,
+    as_json: bool,
 ) -> None:
     """Time matrix products and the operating system of this machine, and save the result as a profile.
 
     Scenarios use it as `profile = "this-machine"`. Needs torch.
     """
+    if checks:
+        check(name or THIS_MACHINE, device, as_json=as_json)
+        return
     with progress("measuring") as report:
         profile = calibrate(
             device, quick=quick, budget_s=budget, progress=report, name=name, model=model, dtype=dtype

@@ -71,6 +71,11 @@ def show_command(name: str, as_json: bool) -> None:
 @json_option
 def check_command(name: str, device: str, as_json: bool) -> None:
     """Time a few of a profile's rows again, for about 2 s, and say how far the machine has drifted."""
+    check(name, device, as_json=as_json)
+
+
+def check(name: str, device: str, *, as_json: bool = False) -> None:
+    """Probe a profile, and print how far the machine has drifted."""
     profile = load_profile(name)
     with progress("probing"):
         drift = check_profile(profile, device)
