@@ -216,11 +216,12 @@ class Engine:
             self.dispatcher.tick()
         self._asked = False
         self.dispatcher.decide()
+        blocked = len(self._blocked)
         self._busy = True  # Who loses memory now may ask for a decision: it comes after this iteration.
         batch = self._batch = self._compose()
         self._busy = batch is not None
-        if batch is None and self.dispatcher.ready:
-            self.request()  # All who were picked are blocked: let others have the slots.
+        if batch is None and len(self._blocked) > blocked:
+            self.request()  # All who were picked wait for blocks now: let others have the slots.
         if batch:
             batch.last = batch.done + (self._horizon(batch) if self.skip else 1)
             self._set_alarm(batch)
