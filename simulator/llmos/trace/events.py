@@ -299,8 +299,8 @@ class Fault(Event, tag="fault", gc=True):
     `at` says the same for people: "heap[7]". `what` is "minor" (done at once), "major" (waits for a device),
     "short" (waits for a frame), or the signal that the task dies of: "segv", "bus". `pages` were mapped: this
     one, into `frame`, with the others of its huge page, or with the page numbers `around` it that were in the
-    page cache; then it has `rss` pages. A minor one `waits` too if a victim must be written. `swapped_in` pages
-    come from swap.
+    page cache; then it has `rss` pages. A minor one `waits` too if a victim must be written. `swapped_in`
+    pages come from swap.
     """
 
     what: str = ""

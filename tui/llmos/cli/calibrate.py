@@ -17,9 +17,7 @@ from llmos.kernels.calibrate import calibrate
 @click.option("--name", default="", help="What to call the profile.")
 @click.option("--model", default="", help="A model to run, such as tiny-20m: whole iterations are timed too.")
 @click.option("--dtype", help="What the model computes in: fp32, bf16 or fp16.")
-@click.option(
-    "--check", "checks", is_flag=True, help="Only probe: how far has the machine drifted?"
-)
+@click.option("--check", "checks", is_flag=True, help="Only probe: how far has the machine drifted?")
 @json_option
 def command(
     device: str,
