@@ -118,6 +118,8 @@ def test_the_command_says_all_of_it(pretended, monkeypatch, tmp_path):
     ("options", "message"),
     [
         (["--model", "tiny-20"], 'did you mean "tiny-20m"'),
+        (["--model", "llama-3-70b"], "llama-3-70b is too large to be run here"),
+        (["--dtype", "fp8"], "no model runs in fp8"),
         (["--profile", "nobody"], "there is no profile 'nobody'"),
         (["--slots", "9", "--token-budget", "8"], "less than a token for each of 9 slots"),
         (["--scheduler", "fcsf"], 'did you mean "fcfs"'),

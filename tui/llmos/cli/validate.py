@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from llmos.cli.output import fields, json_option, print_json, progress, say, table
-from llmos.costs.decoder import model_shape
 from llmos.costs.profile import THIS_MACHINE, load_profile
 from llmos.kernels.device import open_device
+from llmos.kernels.insitu import runnable
 from llmos.scenario.policies import parse_choice, policy_spec
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def command(
         from llmos.plot.page import check_path
 
         check_path(picture)
-    shape = model_shape(model, dtype)
+    shape = runnable(model, dtype)
     known = load_profile(profile)
     policy = policy_spec(parse_choice(scheduler), "engine", seed=seed)
     if token_budget < slots:
