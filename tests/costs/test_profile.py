@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llmos.costs.holdout import holdout
 from llmos.costs.model import CostModel
-from llmos.costs.ops import AllReduce, Copy, Matmul, Send, VectorAdd, show_family
+from llmos.costs.ops import AllReduce, Copy, FileRead, Matmul, Send, VectorAdd, show_family
 from llmos.costs.profile import (
     IterationFit,
     Link,
@@ -27,6 +27,7 @@ from llmos.costs.profile import (
     shipped_folders,
     user_folder,
 )
+from llmos.costs.system import Measured
 from llmos.errors import LlmosError, ProfileError
 
 LONG = "x" * 5000
@@ -373,3 +374,18 @@ def test_an_older_schema_is_read(make, tmp_path):
     assert parse_profile(text.encode()).rows
     with pytest.raises(ProfileError, match="schema 3; this llmos reads 1 and 2"):
         parse_profile(text.replace('"schema": 1', '"schema": 3').encode())
+
+
+def test_a_file_is_read_as_the_operating_system_was_seen_to_do(make):
+    system = {
+        "file_read_cold": Measured(1e-4, 9e-5, 2e-4, 5),
+        "file_read_cold_per_byte": Measured(2e-9, 1e-9, 3e-9, 5),
+    }
+    model = CostModel(make(system=system))
+    assert model.predict(FileRead(1_000_000, "cold")).seconds == pytest.approx(1e-4 + 2e-3)
+    with pytest.raises(ProfileError, match="nothing of the link 'file warm'"):
+        model.predict(FileRead(1, "warm"))
+    warm, cold = (
+        CostModel(load_profile("reference-cpu")).predict(FileRead(4096, s)) for s in ("warm", "cold")
+    )
+    assert warm.seconds < cold.seconds

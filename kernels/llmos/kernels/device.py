@@ -18,8 +18,7 @@ from llmos.errors import ProfileError, did_you_mean
 
 KINDS = ("cpu", "cuda", "null")
 EAGER = "eager"
-WAYS = (EAGER, "compiled", "compiled-dynamic", "cuda-graph", "blocked", "triton", "pruned")
-"""Ways to run a kernel; `llmos.kernels.ways` says what each is."""
+"""The usual way to run a kernel; `llmos.kernels.ways` has the others."""
 
 
 @dataclass(frozen=True, slots=True)

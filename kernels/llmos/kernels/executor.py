@@ -41,9 +41,6 @@ class Executor:
             request.ids.append(token)
         return Pace(seconds * 1e9, 0.0, 1)
 
-    def request_ns(self, prompt: int, output: int, slots: int) -> float:
-        raise NotImplementedError("a real engine cannot tell before it has run")
-
     def again(self) -> list[float]:
         """Run all batches once more, in their order; return their times in seconds."""
         return [self.watch.whole(partial(self.model.iterate, chunks))[1] for chunks, _ in self.ran]

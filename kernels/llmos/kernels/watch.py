@@ -2,8 +2,8 @@
 
 - `CpuWatch` takes the CPU time of this thread, `CudaWatch` events on the stream. As an observer of
   `Model.step` it times every operation of an iteration; else it only times what is run under it.
-- `RealIterations` runs batches that nobody sent: requests of random tokens, whose blocks lie anywhere
-  in a cache larger than the processor's own. What they say means nothing; what they cost does.
+- `RealIterations` runs batches that nobody sent: requests of random tokens, the blocks of each in a row
+  somewhere in a cache larger than the processor's own. What they say means nothing; what they cost does.
 """
 
 import random
@@ -127,7 +127,9 @@ class RealIterations:
 
     def _chunk(self, new: int, context: int, wants_logits: bool) -> Chunk:  # noqa: FBT001
         kv, draw = self.model.kv, self._random
-        blocks = draw.choices(range(kv.blocks), k=-(-context // kv.block_tokens))
+        # In a row, as the pager gives them out: scattered ones take up to a quarter longer to gather.
+        first = draw.randrange(kv.blocks)
+        blocks = [(first + i) % kv.blocks for i in range(-(-context // kv.block_tokens))]
         ids = draw.choices(range(self.model.shape.vocab), k=new)
         return Chunk(ids, context - new, blocks, wants_logits)
 

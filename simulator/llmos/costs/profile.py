@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from llmos.costs.ops import Op, make_op, op_fields, show_op
-from llmos.costs.system import Measured
+from llmos.costs.system import FILE_READS, Measured
 from llmos.errors import ProfileError, did_you_mean
 from llmos.files import write_whole
 from llmos.quantile import quantile
@@ -177,14 +177,20 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         return op.flops / (self.peak_flops[op.arithmetic] * self.compute_efficiency)
 
     def _over_link(self, op: Op) -> tuple[float, float, float]:
-        if op.link not in self.links:
+        link = self.links.get(op.link) or self._file_link(op.link)
+        if link is None:
             known = ", ".join(self.links) or "none"
             raise ProfileError(
                 f"profile {self.name} says nothing of the link {op.link!r} that {show_op(op)} takes",
                 hint=f"it has: {known}; use another profile, or measure: llmos calibrate",
             )
-        link = self.links[op.link]
         return op.steps * link.latency_s, 0.0, op.bytes / link.bytes_per_s
+
+    def _file_link(self, name: str) -> Link | None:
+        """What reading a file takes, from the operating system's own costs, where these were measured."""
+        read = FILE_READS.get(name, "")
+        first, each = self.system.get(read), self.system.get(f"{read}_per_byte")
+        return Link(first.seconds, 1 / each.seconds) if first and each else None
 
 
 class Listed(msgspec.Struct, frozen=True):

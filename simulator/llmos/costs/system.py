@@ -32,6 +32,13 @@ WHAT: Final = {
 }
 """What each figure is, in words."""
 
+FILE_READS: Final = {
+    "file warm": "file_read_warm",
+    "file cold": "file_read_cold",
+    "file direct": "direct_read",
+}
+"""The links that file reads go over, and the figures that say what they take."""
+
 
 class Measured(msgspec.Struct, frozen=True):
     """Seconds of one piece of work: the median of `samples`, and where eight of ten fall, `low` to `high`."""

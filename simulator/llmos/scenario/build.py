@@ -28,6 +28,7 @@ from llmos.scenario.programs import DEFAULT_DEVICE, Programs
 from llmos.scenario.source import Findings, Scenario
 from llmos.scenario.spec import CacheSpec, CpuSpec, DeviceSpec, EngineSpec, MachineSpec, PolicySpec
 from llmos.scenario.work import Work, gather
+from llmos.serving.pacing import Foreseen
 
 Choice = str | Mapping[str, Any]
 FindPolicy = Callable[[Choice, World], PolicySpec | None]
@@ -110,8 +111,8 @@ def _pace(
             hint = "give `rate` in place of `load`"
             findings.add((*offer.path, "arrival"), "the program is too long to add its work up", hint=hint)
     for offer in work.request_offers:
-        if engine:
-            offered.pace_requests(work.requests, offer, engine)
+        if engine and isinstance(engine.pacing, Foreseen):
+            offered.pace_requests(work.requests, offer, engine.pacing, engine.slots)
 
 
 def policy_of(

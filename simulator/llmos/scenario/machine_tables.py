@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from llmos.costs.variants import GRAPHS
 from llmos.scenario.fields import (
     Bandwidth,
     Cost,
@@ -18,6 +19,7 @@ from llmos.scenario.fields import (
     Speed,
     Tokens,
 )
+from llmos.scenario.op_tables import Weights
 from llmos.scenario.policies import parse_choice
 from llmos.scenario.units import UnfitError, kind
 
@@ -242,13 +244,13 @@ class Engine(Model):
     dtype: str | None = Field(
         default=None, description="The type of the model's weights, if not its usual one."
     )
-    weights: Literal["dense", "int8", "int4", "int8-dynamic", "2:4"] | None = Field(
+    weights: Weights | None = Field(
         default=None, description="How the weights of the model's layers are stored, if not dense."
     )
     pruned: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0, description="The share of heads and MLP channels that the model does without."
     )
-    graph: Literal["eager", "static", "dynamic"] = Field(
+    graph: Literal[*GRAPHS] = Field(  # type: ignore[valid-type]
         default="eager",
         description="How operations are launched: one by one; a recorded iteration at once, filled up to 1, "
         "2, 4, 8, ... requests; one by one but for those that a compiler has fused.",

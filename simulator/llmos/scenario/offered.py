@@ -20,8 +20,9 @@ from llmos.costs.model import CostModel
 from llmos.process.program import Compute
 from llmos.process.program import Work as Operation
 from llmos.scenario import positions
-from llmos.scenario.machine import EngineSpec, RequestSpec, TaskSpec
+from llmos.scenario.machine import RequestSpec, TaskSpec
 from llmos.scenario.units import LONGEST_NS
+from llmos.serving.pacing import Foreseen
 
 UNIT_NS: Final = 10**9
 """The mean gap with which such arrivals are drawn, before anybody knows what the work costs."""
@@ -58,10 +59,10 @@ def pace_tasks(tasks: list[TaskSpec], offer: Offer, cores: int, costs: CostModel
     ]
 
 
-def pace_requests(requests: list[RequestSpec], offer: Offer, engine: EngineSpec) -> None:
+def pace_requests(requests: list[RequestSpec], offer: Offer, pacing: Foreseen, slots: int) -> None:
     """Move the arrivals of the offer's requests so that a full batch of the engine gets its load."""
     members = requests[offer.first : offer.last]
-    taken = (Fraction(engine.pacing.request_ns(r.prompt, r.output, engine.slots)) for r in members)
+    taken = (Fraction(pacing.request_ns(r.prompt, r.output, slots)) for r in members)
     gap = sum(taken, Fraction(0)) / max(len(members), 1) / offer.load
     requests[offer.first : offer.last] = [
         replace(r, arrival_ns=_moved(r.arrival_ns, offer, gap)) for r in members

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from llmos.costs.decoder import BLOCK_TOKENS, Composition
 
@@ -37,6 +37,11 @@ class Pacing(Protocol):
     def pace(self, batch: Batch) -> Pace:
         """Return how long the next iterations of `batch` take."""
         ...
+
+
+@runtime_checkable
+class Foreseen(Pacing, Protocol):
+    """A pacing that can tell beforehand, so that arrivals can ask for a load."""
 
     def request_ns(self, prompt: int, output: int, slots: int) -> float:
         """Return what a request of so many tokens takes of the engine's time when all `slots` are in use.
