@@ -67,6 +67,18 @@ class Chunk(NamedTuple):
         return self.start + len(self.ids)
 
 
+class Iterates(Protocol):
+    """What runs the iterations of an engine: a `Model`, or a `graphed.Graphed`, which replays them."""
+
+    def iterate(self, chunks: Sequence[Chunk]) -> list[int]:
+        """Compute these chunks, and give the likeliest next token of those that want one, in their order."""
+        ...
+
+    def compose(self, chunks: Sequence[Chunk]) -> Composition:
+        """What this batch is to the cost model."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """The weights of one layer."""
@@ -97,8 +109,12 @@ class Rows:
     last: Tensor | None
 
 
-_Run = Callable[..., Tensor]
+Run = Callable[..., Tensor]
 """Is given the name of an operation, its work and its operands."""
+
+
+def _plainly(_name: Hashable, work: Callable[..., Tensor], *operands: object) -> Tensor:
+    return work(*operands)
 
 
 class Model:
@@ -156,20 +172,20 @@ class Model:
         Raises LlmosError when a chunk does not fit into its blocks or the model's positions.
         """
         rows = self.rows(chunks)
-        return self._forward(rows, self._run(rows.composition, observe))
+        return self.forward(rows, self._run(rows.composition, observe))
 
     def iterate(self, chunks: Sequence[Chunk], observe: Observe | None = None) -> list[int]:
         """Compute these chunks, and give the likeliest next token of those that want one."""
         rows = self.rows(chunks)
         run = self._run(rows.composition, observe)
-        logits = self._forward(rows, run)
+        logits = self.forward(rows, run)
         tokens: list[int] = run("sampling", likeliest, logits).tolist() if len(logits) else []
         return tokens
 
     def rows(self, chunks: Sequence[Chunk]) -> Rows:
         """The batch as tensors on the device."""
         for chunk in chunks:
-            self._check(chunk)
+            self.check(chunk)
         order = sorted(range(len(chunks)), key=lambda number: len(chunks[number].ids) == 1)
         ordered = [chunks[number] for number in order]
         prompts = [chunk for chunk in ordered if len(chunk.ids) > 1]
@@ -190,6 +206,24 @@ class Model:
             self._last(chunks, order),
         )
 
+    def decoding(self, ids: Tensor, at: Tensor, slots: Tensor, tables: Tensor) -> Rows:
+        """A batch that only decodes, made on the device alone: nothing is asked of the host or told to it.
+
+        Of each of B requests its new token, that token's position and slot (B), and the blocks that are
+        read (B, n). All of them get logits.
+        """
+        batch, padded = len(ids), tables.shape[1] * self.kv.block_tokens
+        return Rows(
+            Composition((), (padded,) * batch, batch, self.kv.block_tokens, self.kv.layout),
+            ids,
+            self._cos.index_select(0, at),
+            self._sin.index_select(0, at),
+            slots,
+            (),
+            (tables, padding_mask(at + 1, padded, self.dtype, self.device)),
+            torch.arange(batch, device=self.device),
+        )
+
     def compose(self, chunks: Sequence[Chunk]) -> Composition:
         """What this batch is to the cost model."""
         return Composition(
@@ -200,7 +234,8 @@ class Model:
             self.kv.layout,
         )
 
-    def _check(self, chunk: Chunk) -> None:
+    def check(self, chunk: Chunk) -> None:
+        """Raise LlmosError when that chunk does not fit into its blocks or the model's positions."""
         if not chunk.ids:
             raise LlmosError("a chunk without tokens", hint="leave the request out of the iteration")
         if chunk.context > len(chunk.blocks) * self.kv.block_tokens:
@@ -238,14 +273,15 @@ class Model:
         wanted = [end for end, chunk in zip(ends, chunks, strict=True) if chunk.wants_logits]
         return torch.tensor(wanted, device=self.device) if wanted else None
 
-    def _run(self, composition: Composition, observe: Observe | None) -> _Run:
+    def _run(self, composition: Composition, observe: Observe | None) -> Run:
         if observe is None:
             return _plainly
         ops = _named_operations(self.shape, composition)
         return lambda name, work, *operands: observe(ops[name], work, *operands)
 
     @torch.inference_mode()
-    def _forward(self, rows: Rows, run: _Run) -> Tensor:
+    def forward(self, rows: Rows, run: Run = _plainly) -> Tensor:
+        """The logits of the rows in `rows.last`, (rows, vocab); each operation is run by `run`."""
         x = run("embedding", F.embedding, rows.ids, self.embedding)
         for number, layer in enumerate(self.layers):
             normed = run("norm", norm, x, layer.attention_norm)
@@ -259,7 +295,7 @@ class Model:
             return x.new_empty(0, self.shape.vocab)
         return run("head", self.head, run("last_norm", norm, x.index_select(0, rows.last), self.last_norm))
 
-    def _attend(self, layer: int, rows: Rows, qkv: Tensor, run: _Run) -> Tensor:
+    def _attend(self, layer: int, rows: Rows, qkv: Tensor, run: Run) -> Tensor:
         """Attention of all rows, their keys and values having been written to the cache."""
         heads, kv_heads = self.shape.heads, self.shape.kv_heads
         vectors = qkv.view(len(qkv), -1, self.shape.head_dim)
@@ -378,7 +414,7 @@ _SAMPLING = ("last_norm", "head", "sampling")
 
 
 def _named_operations(shape: ModelShape, composition: Composition) -> dict[Hashable, Op]:
-    """The operations of a batch by the names that `_forward` gives them; prompts by their sizes."""
+    """The operations of a batch by the names that `forward` gives them; prompts by their sizes."""
     named: dict[Hashable, Op] = {}
     for name, (_, op) in zip(_TOKENS, token_operations(shape, composition.tokens), strict=True):
         named[name] = op
@@ -391,7 +427,3 @@ def _named_operations(shape: ModelShape, composition: Composition) -> dict[Hasha
         for name, (_, op) in zip(_SAMPLING, sampling_operations(shape, composition.sampled), strict=True):
             named[name] = op
     return named
-
-
-def _plainly(_name: Hashable, work: Callable[..., Tensor], *operands: object) -> Tensor:
-    return work(*operands)

@@ -5,7 +5,8 @@
 - A request's *block table* lists its blocks in the order of its tokens. Token i lies in slot
   `table[i // block_tokens] * block_tokens + i % block_tokens`; nothing is known of what else a block's
   owner shares it with, so requests may share the blocks of a common prefix.
-- Who owns which block is decided elsewhere: here is only memory.
+- Who owns which block is decided elsewhere: here is only memory. One block more, *scratch*, is never
+  anybody's: what only fills a batch up is written there.
 - A batch that decodes is read in one piece, each request padded to the blocks of the longest; what is
   read past a request's end is hidden by a mask.
 - `ContiguousKv` is the cache of engines before paging: a request's blocks follow one another, and
@@ -43,10 +44,10 @@ class PagedKv:
         dtype: torch.dtype,
         device: str = "cpu",
     ) -> None:
-        self.blocks = blocks
+        self.blocks = self.scratch = blocks
         self.block_tokens = block_tokens
         self.device = device
-        size = (blocks, block_tokens, 2, shape.kv_heads, shape.head_dim)
+        size = (blocks + 1, block_tokens, 2, shape.kv_heads, shape.head_dim)
         # Zeros: what a mask hides is still multiplied by nought, and must not be an infinity.
         self.layers = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layers)]
 
@@ -111,9 +112,11 @@ def causal_mask(new: int, context: int, dtype: torch.dtype, device: str = "cpu")
     return torch.zeros(new, context, dtype=dtype, device=device).masked_fill_(hidden, -math.inf)
 
 
-def padding_mask(contexts: Sequence[int], padded: int, dtype: torch.dtype, device: str = "cpu") -> Tensor:
+def padding_mask(
+    contexts: Sequence[int] | Tensor, padded: int, dtype: torch.dtype, device: str = "cpu"
+) -> Tensor:
     """What to add to the scores of a batch (B, 1, 1, padded): -inf past the end of each request."""
-    ends = torch.tensor(contexts, device=device).view(-1, 1, 1, 1)
+    ends = torch.as_tensor(contexts, device=device).view(-1, 1, 1, 1)
     hidden = torch.arange(padded, device=device) >= ends
     return torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, -math.inf)
 

@@ -76,19 +76,22 @@ def compiled(run: Run, *, dynamic: bool) -> Run:
     return call
 
 
-def record(run: Run, *operands: Any) -> Run:
+def record(run: Run, *operands: Any, pool: Any = None) -> Run:
     """A CUDA graph of `run` on these operands, as a call without arguments that returns its result.
 
+    Before it is recorded it is run three times, with all that it does to its operands. pool: from
+    `torch.cuda.graph_pool_handle`, for graphs that never run side by side: they share the memory of what
+    lies between their calls.
     Source: torch.cuda.CUDAGraph; the calls before recording are those that it asks for.
     """
-    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    aside = _aside()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
         for _ in range(3):
             run(*operands)
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, pool=pool, stream=aside):
         result = run(*operands)
 
     kept = result, operands  # A graph knows addresses only; what is there must stay.
@@ -98,6 +101,12 @@ def record(run: Run, *operands: Any) -> Run:
         return kept[0]
 
     return replay
+
+
+@cache
+def _aside() -> torch.cuda.Stream:
+    """The stream that everything is recorded on: for each stream cuBLAS keeps a workspace for ever."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 @cache
