@@ -1,4 +1,5 @@
 import time
+from itertools import count
 
 import pytest
 
@@ -21,6 +22,7 @@ from llmos.kernels.insitu import (
     taught,
     usual,
 )
+from llmos.kernels.steady import PROBE
 
 SHAPE = model_shape("tiny-2m")
 LONG_AGO = 0.0
@@ -81,6 +83,38 @@ def test_an_unsteady_machine_shows_in_the_noise_and_in_the_error():
     fit = taught(profile(), measured(NullDevice(ripple=0.3)), SHAPE, "tiny-2m").iterations[0]
     assert fit.noise.median > 0.005
     assert fit.holdout.median > 0.005
+
+
+class Moody(PretendedIterations):
+    """A model on a machine whose speed changes by up to a half after every hundred calls."""
+
+    def mood(self):
+        calls = next(self.calls)
+        return (1.0, 1.3, 0.9, 1.5, 1.1)[calls // 100 % 5]
+
+    def seconds(self, batch):
+        return self.mood() * super().seconds(batch)
+
+    def parts(self, batch):
+        mood = self.mood()
+        return {op: mood * seconds for op, seconds in super().parts(batch).items()}
+
+
+def test_the_moods_of_a_machine_do_not_count(steady):
+    model = Moody(NullDevice(ripple=0), SHAPE, scale=1.1, overhead_s=3e-6)
+    object.__setattr__(model, "calls", count())
+    found = InSitu(lambda: model, time.monotonic() + 60, silent)
+    found.measure()
+    (fit,) = taught(profile(), found, SHAPE, "tiny-2m").iterations
+    assert fit.noise.median < 0.001
+    assert fit.noise.p95 < 0.03, "a mood that comes between a probe and what follows it does count"
+    assert fit.scale == pytest.approx(1.1, rel=0.01)
+    # What does count is how fast it usually is; that, too, is in the profile.
+    (quiet,) = taught(profile(), steady, SHAPE, "tiny-2m").iterations
+    usually = fit.probe_s / quiet.probe_s
+    assert usually == pytest.approx(1.1)
+    for batch in steady.held_out:
+        assert found.usual(batch) == pytest.approx(usually * steady.usual(batch), rel=0.02)
 
 
 def test_a_hiccup_does_not_count_and_the_rest_is_averaged():
@@ -157,7 +191,7 @@ def test_rounds_take_every_batch_whole_and_in_parts_in_ever_new_orders():
     found = InSitu(lambda: iterations, time.monotonic() + 60, silent)
     found.measure()
     turns = len(found.wholes) + len(found.learnt)
-    heard = iterations.heard[len(found.wholes) :]
+    heard = [each for each in iterations.heard if each[0] != PROBE][len(found.wholes) :]
     rounds = [tuple(heard[start : start + turns]) for start in range(0, len(heard), turns)]
     assert len(rounds) == MOST_ROUNDS
     assert len(set(rounds)) == MOST_ROUNDS
@@ -253,6 +287,23 @@ def test_an_interrupted_model_does_not_cost_what_was_measured_before(moment):
 def test_a_model_that_cannot_run_is_refused_before_anything_is_measured(model, dtype, words):
     with pytest.raises(ProfileError, match=words):
         calibrate("null", model=model, dtype=dtype, progress=stop_at(""))
+
+
+@pytest.mark.parametrize("words", [{"dtype": "bf16"}, {"weights": "int8"}])
+def test_what_is_said_of_a_model_needs_one(words):
+    with pytest.raises(ProfileError, match="are for a model") as caught:
+        calibrate("null", **words, progress=stop_at(""))
+    assert "--model" in str(caught.value)
+
+
+def test_a_model_is_measured_with_its_weights_stored_as_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMOS_DATA", str(tmp_path))
+    found = calibrate("null", quick=True, model="tiny-2m", weights="int8", budget_s=10)
+    (fit,) = found.iterations
+    assert fit.weights == "int8"
+    shape = model_shape("tiny-2m", None, "int8")
+    assert IterationModel(CostModel(found), shape).own == fit
+    assert IterationModel(CostModel(found), SHAPE).own is None
 
 
 # --- for real ---

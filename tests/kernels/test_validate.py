@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -11,11 +12,13 @@ from commandline import llmos, ok, refused  # noqa: E402 — what follows needs 
 from llmos.costs.decoder import model_shape  # noqa: E402
 from llmos.costs.iteration import IterationModel  # noqa: E402
 from llmos.costs.model import CostModel  # noqa: E402
-from llmos.costs.profile import load_profile  # noqa: E402
+from llmos.costs.profile import IterationFit, Spread, load_profile  # noqa: E402
 from llmos.errors import LlmosError  # noqa: E402
 from llmos.kernels import validate as module  # noqa: E402
 from llmos.kernels.llama import Model  # noqa: E402
+from llmos.kernels.steady import PROBE  # noqa: E402
 from llmos.kernels.validate import Compared, Engine, validate  # noqa: E402
+from llmos.kernels.watch import CpuWatch, probe_blocks, probe_of  # noqa: E402
 from llmos.plot.validation import draw_validation  # noqa: E402
 from llmos.scenario.machine import PolicySpec  # noqa: E402
 from llmos.sched.fcfs import FCFS  # noqa: E402
@@ -73,6 +76,44 @@ def test_what_the_profile_knows_exactly_is_simulated_exactly(pretended):
         assert compared.noise.p95 == 0
 
 
+class Drifting(Pretended):
+    """The same on a machine that is slower from iteration to iteration."""
+
+    def whole(self, run):
+        self.factor *= 1.001
+        return super().whole(run)
+
+
+def test_the_drift_of_a_machine_is_told_from_errors_of_the_model(pretended, monkeypatch):
+    watch = Drifting(1.25)
+    monkeypatch.setattr(Model, "iterate", lambda model, chunks, observe=None: watch.compute(model, chunks))
+    spread = Spread(0.01, 0.02, 10)
+    # At 1.25 times of what the operations add up to, a probe takes what stands in the profile.
+    probe_s = 1.25 * watch.costs.predict(PROBE).seconds
+    fit = IterationFit("tiny-2m", "fp32", 1.0, 0.0, spread, spread, probe_s=probe_s)
+    known = msgspec.structs.replace(PROFILE, iterations=(fit,))
+    found = validate("tiny-2m", SHAPE, known, ENGINE, watch, requests=8)
+    assert found.iterations.error.bias == pytest.approx(-0.2, abs=0.005)
+    assert found.iterations.total == pytest.approx((-0.2, 0.0), abs=0.005)
+    assert found.as_they_came.error.bias < -0.5
+    assert found.as_they_came.noise.bias > 0.1
+    assert 1.0 < found.slowdown.low < found.slowdown.median < found.slowdown.high
+    as_is = validate("tiny-2m", SHAPE, known, ENGINE, watch, requests=8, probes=False)
+    assert as_is.slowdown is None
+    assert as_is.iterations == as_is.as_they_came
+
+
+def test_a_probe_leaves_what_requests_have_written_alone():
+    model = Model(SHAPE, 8 + probe_blocks(16), seed=1)
+    for layer in model.kv.layers:
+        layer.normal_()
+    before = [layer.clone() for layer in model.kv.layers]
+    assert probe_of(model, CpuWatch(), 8)() > 0
+    for layer, was in zip(model.kv.layers, before, strict=True):
+        assert torch.equal(layer[:8], was[:8])
+        assert not torch.equal(layer[8:], was[8:])
+
+
 def test_errors_by_hand():
     compared = Compared([1.0, 2.0, 4.0], [1.0, 2.0, 5.0], [1.1, 1.8, 4.0])
     assert compared.error.median == pytest.approx(0.1)
@@ -111,6 +152,7 @@ def test_the_command_says_all_of_it(pretended, monkeypatch, tmp_path):
     )  # fmt: skip
     assert "predicted -20.0%" in out
     assert "data sheet, not measured" in out
+    assert "no probe tells how fast it was" in out
     assert picture.stat().st_size > 1000
 
 

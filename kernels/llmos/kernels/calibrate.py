@@ -47,16 +47,21 @@ def calibrate(
     name: str = "",
     model: str = "",
     dtype: str | None = None,
+    weights: str | None = None,
 ) -> Profile:
     """Measure this machine and, unless `save` is off, keep the profile in the user's data folder.
 
     device: "cpu", "cuda" or "null"; budget_s: wall time, 1 to 3600 s; name: of the profile, else
-    `this-machine-cpu` and the like; model: one of `SHAPES`, to be run in `dtype`, else in its own. An
-    interrupted calibration that has enough to go by ends as if its budget were spent. Raises
-    ProfileError when the device is not there or nothing could be measured, KeyboardInterrupt when it
-    was interrupted too early.
+    `this-machine-cpu` and the like; model: one of `SHAPES`, to be run in `dtype`, else in its own, its
+    weights stored as `weights`. An interrupted calibration that has enough to go by ends as if its budget
+    were spent. Raises ProfileError when the device is not there or nothing could be measured,
+    KeyboardInterrupt when it was interrupted too early.
     """
-    shape = runnable(model, dtype) if model else None
+    if not model and (dtype or weights):
+        raise ProfileError(
+            "a dtype and a way to store weights are for a model", hint="name one: --model tiny-20m"
+        )
+    shape = runnable(model, dtype, weights) if model else None
     if budget_s is None:
         budget_s = (QUICK_S if quick else THOROUGH_S) + (MODEL_S if shape else 0)
     if not 1 <= budget_s <= 3600:

@@ -4,6 +4,7 @@
   with nobody watching, and once operation by operation. Their operands are as warm or cold as a
   model's are.
 - The rows of the operations take the place of rows that were timed alone.
+- Each sample is divided by the slowdown of its moment, as `steady` has it; a probe's time is the unit.
 - What is missing from their sum to the whole is fitted: a scale, and an overhead for each operation.
 - A third of the batches teach nothing: they are predicted, and tell the error, beside the noise floor
   of the same batches measured twice. All of that is the profile's `iterations`.
@@ -28,6 +29,7 @@ from llmos.costs.profile import IterationFit, Profile, Row, Spread
 from llmos.errors import ProfileError
 from llmos.kernels.device import Device
 from llmos.kernels.rounds import Progress
+from llmos.kernels.steady import PROBE, Steady
 from llmos.quantile import quantile
 
 DTYPES = ("fp32", "bf16", "fp16")  # What a model can compute in.
@@ -75,7 +77,7 @@ class InSitu:
     """The measuring of one model under way.
 
     open: makes the model. learnt, held_out: the batches that teach, and those that check. wholes,
-    parts: samples so far.
+    parts: samples so far, as multiples of a probe's time; probes: what those took, in seconds.
     """
 
     open: Callable[[], Iterations]
@@ -86,6 +88,7 @@ class InSitu:
     held_out: list[Composition] = field(default_factory=list)
     wholes: dict[Composition, list[float]] = field(default_factory=dict)
     parts: dict[Op, list[float]] = field(default_factory=lambda: defaultdict(list))
+    probes: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rounds: int = 0
 
@@ -95,8 +98,9 @@ class InSitu:
             self.progress(0.0, "making the model")
             model = self.open()
             self._warm_up(model)
+            steady = Steady(lambda: model.seconds(PROBE), slowdowns=self.probes)
             while self._room() and (self.rounds < FEWEST_ROUNDS or time.monotonic() < self.deadline):
-                self._round(model, self.rounds)
+                self._round(model, steady, self.rounds)
                 self.rounds += 1
         except KeyboardInterrupt:
             self.notes.append("iterations: interrupted before the end")
@@ -114,6 +118,10 @@ class InSitu:
     def _warm_up(self, model: Iterations) -> None:
         """Run every batch once, and keep as many as can be run often enough."""
         began, took = time.monotonic(), {}
+        model.seconds(PROBE)
+        start = time.monotonic()
+        model.seconds(PROBE)
+        probe_took = time.monotonic() - start
         learnt, held_out = plan(self.seed)
         for batch in sorted({*learnt, *held_out}, key=lambda batch: batch.tokens):
             if time.monotonic() - began > (self.deadline - began) / 4:
@@ -124,7 +132,7 @@ class InSitu:
             took[batch] = time.monotonic() - start
         affordable = (self.deadline - time.monotonic()) / (2 * WANTED_ROUNDS)
         for batch in sorted(took, key=lambda batch: took[batch]):
-            affordable -= took[batch]
+            affordable -= took[batch] + probe_took
             if affordable > 0:
                 self.wholes[batch] = []
         self.learnt = [batch for batch in learnt if batch in self.wholes]
@@ -135,7 +143,7 @@ class InSitu:
                 f"iterations: {left_out} of {every} batches left out as too slow for the budget"
             )
 
-    def _round(self, model: Iterations, number: int) -> None:
+    def _round(self, model: Iterations, steady: Steady, number: int) -> None:
         """Take a sample of every batch, whole and in parts, in a new order."""
         drawn = random.Random(self.seed * 1000 + number)
         turns = [(batch, whole) for batch in self.wholes for whole in (True, False)]
@@ -147,18 +155,25 @@ class InSitu:
                 part = (number + done / len(turns)) / WANTED_ROUNDS
                 self.progress(min(0.99, part), f"round {number + 1}: an iteration of {_told(batch)}")
             if whole:
-                spent[batch] = model.seconds(batch)
+                slowdown = steady.slowdown()
+                spent[batch] = model.seconds(batch) / slowdown
             elif batch in teach:
+                slowdown = steady.slowdown()
                 for op, seconds in model.parts(batch).items():
-                    self.parts[op].append(seconds)
-        for batch, seconds in spent.items():  # A round is kept whole, or not at all.
-            self.wholes[batch].append(seconds)
+                    self.parts[op].append(seconds / slowdown)
+        for batch, multiple in spent.items():  # A round is kept whole, or not at all.
+            self.wholes[batch].append(multiple)
+
+    @property
+    def probe_s(self) -> float:
+        """What a probe usually takes, in seconds."""
+        return quantile(self.probes, 0.5)
 
     def rows(self) -> tuple[Row, ...]:
         """One row for each operation of the batches that teach."""
-        rows = []
+        rows, unit = [], self.probe_s
         for op in sorted(self.parts, key=lambda op: (op.family, op.dims[1:], op.dims[0])):
-            samples = self.parts[op]
+            samples = [multiple * unit for multiple in self.parts[op]]
             low, middle, high = (
                 float(f"{seconds:.6e}") for seconds in (min(samples), usual(samples), quantile(samples, 0.9))
             )
@@ -167,7 +182,7 @@ class InSitu:
 
     def usual(self, batch: Composition, turn: slice = slice(None)) -> float:
         """The time of that batch, over some of the rounds or all of them."""
-        return usual(self.wholes[batch][turn])
+        return self.probe_s * usual(self.wholes[batch][turn])
 
     def noise(self) -> Spread:
         """How far the even rounds are from the odd ones."""
@@ -187,12 +202,13 @@ def usual(samples: Sequence[float]) -> float:
     return sum(middle) / len(middle)
 
 
-def runnable(model: str, dtype: str | None = None) -> ModelShape:
+def runnable(model: str, dtype: str | None = None, weights: str | None = None) -> ModelShape:
     """The shape of a model that can be run.
 
-    Raises ProfileError when there is no such model, it is too large, or torch has no such dtype.
+    Raises ProfileError when there is no such model or way of storing weights, it is too large, or torch has
+    no such dtype.
     """
-    shape = model_shape(model, dtype)
+    shape = model_shape(model, dtype, weights)
     if shape.dtype not in DTYPES:
         raise ProfileError(f"no model runs in {shape.dtype}", hint=f"there are: {', '.join(DTYPES)}")
     if shape.parameters > LARGEST_MODEL:
@@ -236,8 +252,9 @@ def taught(profile: Profile, measured: InSitu, shape: ModelShape, model: str) ->
     """
     if not measured.enough:
         return msgspec.structs.replace(profile, notes=(*profile.notes, *measured.notes))
-    rows = (*_without_twins(profile.rows, measured.rows()), *measured.rows())
-    peaks = profile.peak_flops | _peaks(profile, measured.rows())
+    inside = measured.rows()
+    rows = (*_without_twins(profile.rows, inside), *inside)
+    peaks = profile.peak_flops | _peaks(profile, inside)
     others = tuple(
         fit
         for fit in profile.iterations
@@ -270,9 +287,12 @@ def taught(profile: Profile, measured: InSitu, shape: ModelShape, model: str) ->
         overhead_s=float(f"{overhead_s:.6g}"),
         holdout=Spread.of(errors),
         noise=measured.noise(),
+        probe_s=float(f"{measured.probe_s:.6g}"),
     )
-    inside = f"{len(measured.rows())} rows were timed inside {model} {shape.dtype}"
-    note = f"{inside}: means, inputs as warm as they are there"
+    note = (
+        f"{len(inside)} rows were timed inside {model} {shape.dtype}: means, each sample divided by the "
+        "slowdown that a probe showed beside it; inputs as warm as they are there"
+    )
     return msgspec.structs.replace(
         profile, iterations=(*others, fit), notes=(*profile.notes, note, *measured.notes)
     )

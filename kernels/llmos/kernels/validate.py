@@ -4,6 +4,8 @@
 - Every batch that came up is predicted from the profile, and run some times more, pass after pass: what it
   took is the median. The medians of every other pass are held against those of the rest, and that is the
   *noise floor*, below which no error means anything.
+- Where the profile has a probe, it runs beside every iteration, and times are those of a machine as fast as
+  it was when the profile was made. How fast it was, and the times as they came, are reported too.
 - The workload is also simulated from the beginning, with nothing but the profile: what each request
   had to wait is set beside what it had to wait for real, and that beside a second real run.
 - Nothing of it was seen when the profile was made: neither the batches nor their order.
@@ -12,7 +14,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -24,10 +26,11 @@ from llmos.costs.model import CostModel
 from llmos.costs.profile import Profile
 from llmos.errors import LlmosError
 from llmos.kernels.calibrate import cpu_pressure, in_silence
-from llmos.kernels.executor import Executor
+from llmos.kernels.executor import Executor, Ran
 from llmos.kernels.llama import Chunk, Model
 from llmos.kernels.rounds import Progress
-from llmos.kernels.watch import Watch
+from llmos.kernels.steady import Steady
+from llmos.kernels.watch import Watch, probe_blocks, probe_of
 from llmos.quantile import quantile
 from llmos.replacement.lru import Lru
 from llmos.scenario.machine import EngineSpec, MachineSpec, PolicySpec, RequestSpec, run
@@ -97,12 +100,27 @@ class Compared:
         return sum(self.predicted) / whole - 1, sum(self.again) / whole - 1
 
 
+@dataclass(frozen=True, slots=True)
+class Slowdown:
+    """How many times longer things took than for the profile: the median, and where nine of ten fall."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, slowdowns: Sequence[float]) -> Slowdown:
+        """Of these slowdowns, of which there is at least one."""
+        return cls(*(quantile(slowdowns, part) for part in (0.5, 0.05, 0.95)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Validation:
     """What came of it. pressure_percent: how busy others kept the CPU meanwhile, at the most."""
 
     model: str
     dtype: str
+    weights: str
     profile: str
     device: str
     clock: str
@@ -110,7 +128,10 @@ class Validation:
     requests: int
     seed: int
     pressure_percent: float | None
+    slowdown: Slowdown | None
     iterations: Compared
+    as_they_came: Compared
+    """The iterations again, in seconds of the machine as it was; the same where there was no probe."""
     kinds: list[str] = field(default_factory=list)
     """Of each iteration: "decode", "prefill" or "mixed"."""
     waits: dict[str, Compared] = field(default_factory=dict)
@@ -119,11 +140,14 @@ class Validation:
     def document(self) -> dict[str, Any]:
         """All of it as plain data: the figures first, then every point."""
         facts = {
-            key: value for key, value in vars(self).items() if key not in {"iterations", "kinds", "waits"}
+            key: value
+            for key, value in vars(self).items()
+            if key not in {"slowdown", "iterations", "as_they_came", "kinds", "waits"}
         }
-        predicted, noise = self.iterations.total
         return facts | {
-            "iteration": _figures(self.iterations) | {"total": predicted, "total_noise": noise},
+            "slowdown": asdict(self.slowdown) if self.slowdown else None,
+            "iteration": _figures(self.iterations) | _totals(self.iterations),
+            "iteration_as_it_came": _figures(self.as_they_came) | _totals(self.as_they_came),
             "request": {name: _figures(compared) for name, compared in self.waits.items()},
             "points": {
                 "iteration": asdict(self.iterations) | {"kind": self.kinds},
@@ -142,35 +166,42 @@ def validate(
     device: str = "cpu",
     requests: int = 40,
     seed: int = 1,
+    probes: bool = True,
     progress: Progress = in_silence,
 ) -> Validation:
     """Serve a workload of `requests` requests for real, predict it, and compare.
 
+    probes: whether a probe runs beside every iteration, if the profile has one.
     Raises LlmosError when the requests do not fit into the engine's memory.
     """
-    predicted = Predicted(IterationModel(CostModel(profile), shape))
+    costs = IterationModel(CostModel(profile), shape)
+    predicted = Predicted(costs)
     work = workload(shape, engine, predicted, requests, seed)
+    usual_s = costs.own.probe_s if costs.own and probes else None
     pressures = [cpu_pressure()]
     executors = []
     measured = []
     for number in (1, 2):
         progress((number - 1) * 0.3, f"serving {requests} requests for real, run {number} of 2")
-        real = Model(shape, engine.blocks, seed=seed, device=device)
-        executors.append(Executor(real, watch))
+        real = Model(shape, engine.blocks + probe_blocks(BLOCK_TOKENS), seed=seed, device=device)
         _warm_up(real)
+        steady = Steady(probe_of(real, watch, engine.blocks), usual_s) if usual_s else None
+        executors.append(Executor(real, watch, steady))
         measured.append(serve(engine, executors[-1], work, skip=False))
     first = executors[0]
-    passes = [[seconds for _, seconds in first.ran]]
+    passes = [list(first.ran)]
     for number in range(PASSES):
         progress(0.6 + 0.35 * number / PASSES, f"running every batch again, {number + 1} of {PASSES}")
         passes.append(first.again())
     pressures.append(cpu_pressure())
     progress(0.95, "simulating")
     simulated = serve(engine, predicted, work)
-    compositions = [first.model.compose(chunks) for chunks, _ in first.ran]
+    compositions = [first.model.compose(ran.chunks) for ran in first.ran]
+    predictions = [costs.predict(batch).seconds for batch in compositions]
     return Validation(
         model=model,
         dtype=shape.dtype,
+        weights=shape.weights,
         profile=profile.provenance,
         device=profile.device if device == "cpu" else torch.cuda.get_device_name(),
         clock="CPU time of one thread" if device == "cpu" else "CUDA events",
@@ -178,11 +209,9 @@ def validate(
         requests=requests,
         seed=seed,
         pressure_percent=max((known for known in pressures if known is not None), default=None),
-        iterations=Compared(
-            _medians(passes[0::2]),
-            _medians(passes[1::2]),
-            [predicted.model.predict(batch).seconds for batch in compositions],
-        ),
+        slowdown=Slowdown.of(first.steady.slowdowns) if first.steady else None,
+        iterations=_compared(passes, lambda ran: ran.seconds, predictions),
+        as_they_came=_compared(passes, lambda ran: ran.taken, predictions),
         kinds=[
             "mixed" if batch.prefill and batch.decode else "prefill" if batch.prefill else "decode"
             for batch in compositions
@@ -243,9 +272,15 @@ def _warm_up(model: Model) -> None:
         model.iterate([chunk])
 
 
-def _medians(passes: Sequence[Sequence[float]]) -> list[float]:
-    """Of each batch, the median over these passes."""
-    return [quantile(times, 0.5) for times in zip(*passes, strict=True)]
+def _compared(
+    passes: Sequence[Sequence[Ran]], seconds: Callable[[Ran], float], predictions: list[float]
+) -> Compared:
+    """Predictions beside the medians of every other pass, and those beside the medians of the rest."""
+    odd, even = (
+        [quantile([seconds(ran) for ran in runs], 0.5) for runs in zip(*half, strict=True)]
+        for half in (passes[0::2], passes[1::2])
+    )
+    return Compared(odd, even, predictions)
 
 
 def _waits(
@@ -256,6 +291,11 @@ def _waits(
     whole = [[value / 1e9 for value in values if value] for values in found]
     columns = [values for values in whole if len(values) == 3]
     return Compared(*([values[i] for values in columns] for i in range(3)))
+
+
+def _totals(compared: Compared) -> dict[str, float]:
+    predicted, noise = compared.total
+    return {"total": predicted, "total_noise": noise}
 
 
 def _figures(compared: Compared) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from llmos.costs.decoder import Composition, ModelShape
 from llmos.costs.ops import Op
 from llmos.kernels.llama import Chunk, Model, Observe
+from llmos.kernels.steady import PROBE
 from llmos.kernels.timers import last_cache_bytes
 
 T = TypeVar("T")
@@ -93,6 +95,21 @@ class CudaWatch:
 def watch_for(device: str) -> Watch:
     """The watch for "cpu" or "cuda"."""
     return CudaWatch() if device == "cuda" else CpuWatch()
+
+
+def probe_blocks(block_tokens: int) -> int:
+    """How many blocks of a cache a probe needs."""
+    return sum(-(-context // block_tokens) for context in PROBE.decode)
+
+
+def probe_of(model: Model, watch: Watch, first: int) -> Callable[[], float]:
+    """Runs `steady.PROBE` on `model`, in its blocks from number `first` on, and gives the seconds."""
+    chunks = []
+    for context in PROBE.decode:
+        blocks = range(first, first + -(-context // model.kv.block_tokens))
+        chunks.append(Chunk([1], context - 1, blocks))
+        first = blocks.stop
+    return lambda: watch.whole(partial(model.iterate, chunks))[1]
 
 
 class RealIterations:

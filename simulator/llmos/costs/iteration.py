@@ -68,8 +68,8 @@ class IterationModel:
         self.shape = shape
         fit = _fit_for(costs.profile, shape)
         self._scale, self._overhead_s = (fit.scale, fit.overhead_s) if fit else (1.0, 0.0)
-        own = fit is not None and _shape_of(fit) == shape
-        self._holdout = fit.holdout if fit and own else None
+        self.own = fit if fit and _shape_of(fit) == shape else None
+        """What iterations of this very model taught, if any were measured."""
         self.launch_s = self._scale * costs.profile.launch_s + self._overhead_s
         """What each operation takes before it begins."""
         self._parts: dict[_Key, _Part] = {}
@@ -92,8 +92,8 @@ class IterationModel:
             unsure = max(unsure, part.unsure)
         overhead = self._overhead_s * count
         seconds = self._scale * seconds + overhead
-        if self._holdout:
-            error = 1 + self._holdout.p95
+        if self.own:
+            error = 1 + self.own.holdout.p95
             return Cost(seconds, seconds / error, seconds * error, self._sources[unsure])
         return Cost(
             seconds, self._scale * low + overhead, self._scale * high + overhead, self._sources[unsure]

@@ -68,7 +68,8 @@ class IterationFit(msgspec.Struct, frozen=True):
 
     An iteration takes `scale` times the sum, and `overhead_s` for each operation. model, dtype,
     weights: the shape that ran. holdout: the error of predicting iterations that this was not fitted
-    to; noise: how far two measurements of the same iterations are apart.
+    to; noise: how far two measurements of the same iterations are apart. probe_s: what the probe took
+    that ran beside each sample (`llmos.kernels.steady`), by which the machine's speed can be known again.
     """
 
     model: str
@@ -78,6 +79,7 @@ class IterationFit(msgspec.Struct, frozen=True):
     holdout: Spread
     noise: Spread
     weights: str = "dense"
+    probe_s: Annotated[float, msgspec.Meta(gt=0, le=1e6)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from llmos.kernels.calibrate import calibrate
 @click.option("--name", default="", help="What to call the profile.")
 @click.option("--model", default="", help="A model to run, such as tiny-20m: whole iterations are timed too.")
 @click.option("--dtype", help="What the model computes in: fp32, bf16 or fp16.")
+@click.option("--weights", help="How the model's weights are stored: dense, int8, int4, int8-dynamic.")
 @click.option("--check", "checks", is_flag=True, help="Only probe: how far has the machine drifted?")
 @json_option
 def command(
@@ -26,6 +27,7 @@ def command(
     name: str,
     model: str,
     dtype: str | None,
+    weights: str | None,
     checks: bool,
     as_json: bool,
 ) -> None:
@@ -38,8 +40,9 @@ def command(
         return
     with progress("measuring") as report:
         profile = calibrate(
-            device, quick=quick, budget_s=budget, progress=report, name=name, model=model, dtype=dtype
-        )
+            device, quick=quick, budget_s=budget, progress=report, name=name, model=model, dtype=dtype,
+            weights=weights,
+        )  # fmt: skip
     if as_json:
         print_json(facts(profile))
         return

@@ -14,12 +14,13 @@ from llmos.kernels.insitu import runnable
 from llmos.scenario.policies import parse_choice, policy_spec
 
 if TYPE_CHECKING:
-    from llmos.kernels.validate import Errors, Validation
+    from llmos.kernels.validate import Errors, Slowdown, Validation
 
 
 @click.command()
 @click.option("--model", default="tiny-20m", show_default=True, help="The model's shape.")
 @click.option("--dtype", help="What it computes in, if not its usual one: fp32, bf16, fp16.")
+@click.option("--weights", help="How its layers' weights are stored: dense, int8, int4, int8-dynamic.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--profile", default=THIS_MACHINE, show_default=True, help="The profile to validate.")
 @click.option("--scheduler", "-s", default="fcfs", show_default=True, help="Who gets the engine's slots.")
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 @click.option("--token-budget", type=click.IntRange(1, 65_536), default=256, show_default=True)
 @click.option("--kv-blocks", type=click.IntRange(1, 10**6), default=512, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--no-probe", is_flag=True, help="Take times as they come: no probe beside each iteration.")
 @click.option("--plot", "picture", type=click.Path(path_type=Path), help="Draw it: PNG, SVG or PDF.")
 @json_option
 def command(
     model: str,
     dtype: str | None,
+    weights: str | None,
     device: str,
     profile: str,
     scheduler: str,
@@ -41,6 +44,7 @@ def command(
     token_budget: int,
     kv_blocks: int,
     seed: int,
+    no_probe: bool,
     picture: Path | None,
     as_json: bool,
 ) -> None:
@@ -52,7 +56,7 @@ def command(
         from llmos.plot.page import check_path
 
         check_path(picture)
-    shape = runnable(model, dtype)
+    shape = runnable(model, dtype, weights)
     known = load_profile(profile)
     policy = policy_spec(parse_choice(scheduler), "engine", seed=seed)
     if token_budget < slots:
@@ -65,7 +69,7 @@ def command(
 
         found = validate(
             model, shape, known, Engine(policy, slots, token_budget, kv_blocks), watch_for(device),
-            device=device, requests=requests, seed=seed, progress=report,
+            device=device, requests=requests, seed=seed, probes=not no_probe, progress=report,
         )  # fmt: skip
     if picture is not None:
         from llmos.plot.page import save
@@ -79,14 +83,16 @@ def command(
 
 
 def _show(found: Validation) -> None:
+    stored = "" if found.weights == "dense" else f"{found.weights} weights, "
     pressure = "unknown" if found.pressure_percent is None else f"{found.pressure_percent:.1f} %"
     fields(
         [
-            ("model", f"{found.model} {found.dtype}, random weights"),
+            ("model", f"{found.model} {found.dtype}, {stored}random weights"),
             ("device", f"{found.device}; {found.clock}"),
             ("profile", found.profile),
             ("scheduler", found.scheduler),
             ("pressure", pressure),
+            ("machine", _machine(found.slowdown)),
         ]
     )
     say()
@@ -99,6 +105,19 @@ def _show(found: Validation) -> None:
     predicted, noise = found.iterations.total
     say()
     say(f"total time: predicted {predicted:+.1%} of what was measured; measured again {noise:+.1%}")
+    if found.slowdown:
+        came, (total, again) = found.as_they_came, found.as_they_came.total
+        say(
+            f"as times came: iterations {came.error.median:.1%}, p95 {came.error.p95:.1%} "
+            f"(again {came.noise.median:.1%}, {came.noise.p95:.1%}); total {total:+.1%} (again {again:+.1%})"
+        )
+
+
+def _machine(slowdown: Slowdown | None) -> str:
+    if slowdown is None:
+        return "as it is: no probe tells how fast it was"
+    low, middle, high = (f"{value - 1:+.0%}" for value in (slowdown.low, slowdown.median, slowdown.high))
+    return f"a probe took {middle} of what it took for the profile ({low} to {high}); times are without that"
 
 
 def _three(errors: Errors) -> tuple[str, str, str]:

@@ -1,0 +1,42 @@
+"""Taking a machine's moods out of what is timed on it.
+
+- A core whose other thread somebody else uses, or one that runs hot, can be a third slower in one minute
+  than in the next. No clock tells: the time is the program's own, and there is more of it.
+- So a *probe* runs before each sample: always the same iteration of the same model. How much longer it
+  takes than usual is the slowdown of the moment, and the sample is divided by that.
+- What is usual is a matter of the calibration, and stands in the profile. So a validation tells the errors
+  of the model from the drift of the machine; it reports both.
+
+Source: paired measurements, as in Bulej et al., Duet Benchmarking, ICPE 2020; there the two run at once on
+two cores, here by turns on one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from llmos.costs.decoder import Composition
+from llmos.quantile import quantile
+
+PROBE: Final = Composition(decode=(256,) * 4, sampled=4)
+"""The batch of a probe: it reads all weights of the model, and some keys and values."""
+LAST: Final = 3
+"""The slowdown is the median of so many probes, for a probe can have a hiccup of its own."""
+
+
+@dataclass
+class Steady:
+    """How slow the machine is at the moment.
+
+    probe: runs `PROBE` and gives its time in seconds. usual_s: what that takes usually. slowdowns: those
+    of all probes so far, 1 for none.
+    """
+
+    probe: Callable[[], float]
+    usual_s: float = 1.0
+    slowdowns: list[float] = field(default_factory=list)
+
+    def slowdown(self) -> float:
+        """Run the probe; returns how many times longer than usual things take now."""
+        self.slowdowns.append(self.probe() / self.usual_s)
+        return quantile(self.slowdowns[-LAST:], 0.5)
