@@ -18,7 +18,7 @@ from llmos.kernels import validate as module  # noqa: E402
 from llmos.kernels.llama import Model  # noqa: E402
 from llmos.kernels.steady import PROBE  # noqa: E402
 from llmos.kernels.validate import Compared, Engine, validate  # noqa: E402
-from llmos.kernels.watch import CpuWatch, probe_blocks, probe_of  # noqa: E402
+from llmos.kernels.watch import CpuWatch, CudaWatch, probe_blocks, probe_of  # noqa: E402
 from llmos.plot.validation import draw_validation  # noqa: E402
 from llmos.scenario.machine import PolicySpec  # noqa: E402
 from llmos.sched.fcfs import FCFS  # noqa: E402
@@ -101,6 +101,38 @@ def test_the_drift_of_a_machine_is_told_from_errors_of_the_model(pretended, monk
     as_is = validate("tiny-2m", SHAPE, known, ENGINE, watch, requests=8, probes=False)
     assert as_is.slowdown is None
     assert as_is.iterations == as_is.as_they_came
+
+
+def test_a_replayed_engine_is_held_against_predictions_of_static_graphs(pretended, monkeypatch):
+    watch, asked = pretended(1.0), []
+
+    def variant(model, graph, **sizes):
+        asked.append((graph, sizes["requests"], sizes["context"] > 0))
+        return model
+
+    monkeypatch.setattr(module, "variant", variant)
+    found = validate("tiny-2m", SHAPE, PROFILE, ENGINE, watch, graph="static", requests=8)
+    assert asked == [("static", ENGINE.slots, True)] * 2
+    eager = {kind: error for kind, error in zip(found.kinds, _errors(found.iterations), strict=True)}
+    assert eager["decode"] < -0.5, "launches are what decoding of so small a model consists of"
+    assert eager["mixed"] == eager["prefill"] == pytest.approx(0.0), "prompts are never replayed"
+
+
+def _errors(compared):
+    return [p / m - 1 for p, m in zip(compared.predicted, compared.measured, strict=True)]
+
+
+def test_graphs_without_a_gpu_are_refused_with_the_cure():
+    with pytest.raises(LlmosError, match="need a CUDA device") as caught:
+        validate("tiny-2m", SHAPE, PROFILE, ENGINE, CpuWatch(), graph="static", requests=5)
+    assert "--graph eager" in str(caught.value)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+@pytest.mark.parametrize("graph", ["eager", "static"])
+def test_it_runs_on_a_gpu(graph):
+    found = validate("tiny-2m", SHAPE, PROFILE, ENGINE, CudaWatch(), device="cuda", graph=graph, requests=8)
+    assert all(seconds > 0 for seconds in found.iterations.measured)
 
 
 def test_a_probe_leaves_what_requests_have_written_alone():

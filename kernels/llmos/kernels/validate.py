@@ -24,9 +24,11 @@ from llmos.costs.decoder import BLOCK_TOKENS, ModelShape
 from llmos.costs.iteration import IterationModel
 from llmos.costs.model import CostModel
 from llmos.costs.profile import Profile
+from llmos.costs.variants import Graph
 from llmos.errors import LlmosError
 from llmos.kernels.calibrate import cpu_pressure, in_silence
 from llmos.kernels.executor import Executor, Ran
+from llmos.kernels.graphed import variant
 from llmos.kernels.llama import Chunk, Model
 from llmos.kernels.rounds import Progress
 from llmos.kernels.steady import Steady
@@ -121,6 +123,7 @@ class Validation:
     model: str
     dtype: str
     weights: str
+    graph: str
     profile: str
     device: str
     clock: str
@@ -164,6 +167,7 @@ def validate(
     watch: Watch,
     *,
     device: str = "cpu",
+    graph: str = "eager",
     requests: int = 40,
     seed: int = 1,
     probes: bool = True,
@@ -171,12 +175,13 @@ def validate(
 ) -> Validation:
     """Serve a workload of `requests` requests for real, predict it, and compare.
 
-    probes: whether a probe runs beside every iteration, if the profile has one.
-    Raises LlmosError when the requests do not fit into the engine's memory.
+    graph: how operations are launched, "eager" or "static". probes: whether a probe runs beside every iteration, if the profile has one.
+    Raises LlmosError when the requests do not fit into the engine's memory, or there are no such graphs.
     """
     costs = IterationModel(CostModel(profile), shape)
-    predicted = Predicted(costs)
+    predicted = Predicted(Graph(costs, graph))
     work = workload(shape, engine, predicted, requests, seed)
+    longest = max(spec.prompt + spec.output for spec in work)
     usual_s = costs.own.probe_s if costs.own and probes else None
     pressures = [cpu_pressure()]
     executors = []
@@ -186,7 +191,9 @@ def validate(
         real = Model(shape, engine.blocks + probe_blocks(BLOCK_TOKENS), seed=seed, device=device)
         _warm_up(real)
         steady = Steady(probe_of(real, watch, engine.blocks), usual_s) if usual_s else None
-        executors.append(Executor(real, watch, steady))
+        executors.append(
+            Executor(variant(real, graph, requests=engine.slots, context=longest), watch, steady)
+        )
         measured.append(serve(engine, executors[-1], work, skip=False))
     first = executors[0]
     passes = [list(first.ran)]
@@ -197,11 +204,12 @@ def validate(
     progress(0.95, "simulating")
     simulated = serve(engine, predicted, work)
     compositions = [first.model.compose(ran.chunks) for ran in first.ran]
-    predictions = [costs.predict(batch).seconds for batch in compositions]
+    predictions = [predicted.model.predict(batch).seconds for batch in compositions]
     return Validation(
         model=model,
         dtype=shape.dtype,
         weights=shape.weights,
+        graph=graph,
         profile=profile.provenance,
         device=profile.device if device == "cpu" else torch.cuda.get_device_name(),
         clock="CPU time of one thread" if device == "cpu" else "CUDA events",

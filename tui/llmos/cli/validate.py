@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 @click.option("--dtype", help="What it computes in, if not its usual one: fp32, bf16, fp16.")
 @click.option("--weights", help="How its layers' weights are stored: dense, int8, int4, int8-dynamic.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--graph",
+    type=click.Choice(["eager", "static"]),
+    default="eager",
+    show_default=True,
+    help="How its operations are launched; static: decodes as CUDA graphs.",
+)
 @click.option("--profile", default=THIS_MACHINE, show_default=True, help="The profile to validate.")
 @click.option("--scheduler", "-s", default="fcfs", show_default=True, help="Who gets the engine's slots.")
 @click.option("--requests", type=click.IntRange(5, 10_000), default=40, show_default=True)
@@ -37,6 +44,7 @@ def command(
     dtype: str | None,
     weights: str | None,
     device: str,
+    graph: str,
     profile: str,
     scheduler: str,
     requests: int,
@@ -69,7 +77,7 @@ def command(
 
         found = validate(
             model, shape, known, Engine(policy, slots, token_budget, kv_blocks), watch_for(device),
-            device=device, requests=requests, seed=seed, probes=not no_probe, progress=report,
+            device=device, graph=graph, requests=requests, seed=seed, probes=not no_probe, progress=report,
         )  # fmt: skip
     if picture is not None:
         from llmos.plot.page import save
@@ -87,7 +95,7 @@ def _show(found: Validation) -> None:
     pressure = "unknown" if found.pressure_percent is None else f"{found.pressure_percent:.1f} %"
     fields(
         [
-            ("model", f"{found.model} {found.dtype}, {stored}random weights"),
+            ("model", f"{found.model} {found.dtype}, {stored}random weights; {found.graph}"),
             ("device", f"{found.device}; {found.clock}"),
             ("profile", found.profile),
             ("scheduler", found.scheduler),
