@@ -125,9 +125,7 @@ def test_launches_are_timed():
 
 
 @needs_cuda
-@pytest.mark.parametrize(
-    "way", ["eager", "compiled", "compiled-dynamic", "cuda-graph", "blocked", "triton"]
-)
+@pytest.mark.parametrize("way", ["eager", "compiled", "compiled-dynamic", "cuda-graph", "blocked", "triton"])
 def test_every_way_gives_the_same_on_a_gpu(way):
     op = Matmul(64, 256, 128, "bf16")
     if why := lacks(op, way, "cuda"):

@@ -175,7 +175,8 @@ def validate(
 ) -> Validation:
     """Serve a workload of `requests` requests for real, predict it, and compare.
 
-    graph: how operations are launched, "eager" or "static". probes: whether a probe runs beside every iteration, if the profile has one.
+    graph: how operations are launched, "eager" or "static". probes: whether a probe runs beside every
+    iteration, if the profile has one.
     Raises LlmosError when the requests do not fit into the engine's memory, or there are no such graphs.
     """
     costs = IterationModel(CostModel(profile), shape)
@@ -191,9 +192,8 @@ def validate(
         real = Model(shape, engine.blocks + probe_blocks(BLOCK_TOKENS), seed=seed, device=device)
         _warm_up(real)
         steady = Steady(probe_of(real, watch, engine.blocks), usual_s) if usual_s else None
-        executors.append(
-            Executor(variant(real, graph, requests=engine.slots, context=longest), watch, steady)
-        )
+        runner = variant(real, graph, requests=engine.slots, context=longest)
+        executors.append(Executor(runner, watch, steady))
         measured.append(serve(engine, executors[-1], work, skip=False))
     first = executors[0]
     passes = [list(first.ran)]
