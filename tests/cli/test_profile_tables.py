@@ -51,12 +51,27 @@ def test_the_summary_as_json(folder):
         (("--like", "h100-data-sheet", "--format", "vidur"), "needed are vidur"),
         (("--like", "h100-data-sheet", "--model", "lama-3-8b"), "llama-3-8b"),
         (("--peak", "fast"), "bf16=989e12"),
+        (("--like", "h100-data-sheet", "--out", "table.csv"), "--out table.json"),
+        (("--like", "h100-data-sheet", "--name", "reference-cpu"), "another profile's name"),
         (("--like", "h100-data-sheet", "--peak", "bf16=-1"), "figures are wrong"),
     ],
 )
 def test_what_cannot_be_imported_leaves_nothing_behind(folder, options, says):
+    before = (folder / "table.csv").read_text()
     refused(imported(folder, *options), says)
     assert not (folder / "data").exists()
+    assert (folder / "table.csv").read_text() == before
+
+
+def test_a_row_that_is_wrong_is_shown_as_left_out(folder):
+    ok(imported(folder, "--like", "h100-data-sheet", "--out", "p.json"))
+    document = json.loads((folder / "p.json").read_text())
+    document["rows"][0] |= {"op": "warp"}
+    (folder / "p.json").write_text(json.dumps(document))
+    shown = ok(llmos(folder, "profile", "show", "./p.json"))
+    assert "left out" in shown
+    assert "1 of the file's rows: row 1: unknown operation 'warp'" in shown
+    assert "7 of 7 rows" in shown
 
 
 def test_two_profiles_side_by_side(folder):

@@ -7,11 +7,13 @@
   fits it to the rows anyway.
 - The held-out error is computed as for a profile that was measured here. There is no noise floor: who
   made the table knows.
-- The profile's kind is "imported", and its `source` names the files, for every caption.
+- The profile's kind is "imported", and its `source` names the files, for every caption. It cannot have the
+  name of a profile that ships or was measured here, for it would be found in its place.
 """
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,14 +23,25 @@ from typing import IO, Any
 import msgspec
 
 from llmos.costs.holdout import holdout
-from llmos.costs.ops import Op, show_op
-from llmos.costs.profile import FASTER_THAN_PHYSICS, Profile, Row, check_name
+from llmos.costs.ops import DTYPE_BYTES, Op, show_op
+from llmos.costs.profile import (
+    FASTER_THAN_PHYSICS,
+    THIS_MACHINE,
+    Profile,
+    Row,
+    check_name,
+    read_profile,
+    shipped_folders,
+    user_folder,
+)
 from llmos.costs.tables import Table, Told, table_of
-from llmos.errors import ProfileError
+from llmos.errors import ProfileError, did_you_mean
 from llmos.quantile import quantile
 
 MOST_NAMED = 5
 """Lines that are left out are named up to so many for each reason; the others are counted."""
+ARITHMETIC = (*DTYPE_BYTES, "int8")
+"""What a device can have a peak of."""
 MOST_OPERATIONS = 200_000
 LONGEST_LINE = 1 << 16
 LONGEST_SECONDS = 1e6
@@ -84,13 +97,17 @@ def roofline_of(
 
     peaks: FLOP/s by dtype. What is not given is that of `like`. Raises ProfileError when neither says.
     """
-    check_name(name)
+    _check_free(name)
     if like is None and not (peaks and bandwidth_bytes_per_s):
         raise ProfileError(
             "a table does not say what its device can do at most, and then no row can be checked",
             hint="name a profile of such a device: --like h100-data-sheet; or give its figures: "
             "--peak bf16=989e12 --bandwidth 3.35e12",
         )
+    for dtype in peaks or {}:
+        if dtype not in ARITHMETIC:
+            hint = did_you_mean(dtype, ARITHMETIC) or f"there are: {', '.join(ARITHMETIC)}"
+            raise ProfileError(f"a peak of {dtype[:40]!r} is of no kind of numbers", hint=hint)
     figures: dict[str, Any] = msgspec.to_builtins(like) if like else {"launch_s": 0.0}
     figures = {key: value for key, value in figures.items() if key in _OF_A_DEVICE}
     figures["peak_flops"] = figures.get("peak_flops", {}) | dict(peaks or {})
@@ -103,6 +120,18 @@ def roofline_of(
     except msgspec.ValidationError as error:
         cure = "FLOP/s, and bytes a second: --peak bf16=989e12 --bandwidth 3.35e12"
         raise ProfileError(f"the device's figures are wrong: {error}", hint=cure) from None
+
+
+def _check_free(name: str) -> None:
+    """Raise ProfileError when a profile of that name would stand in for one that was measured, or ships."""
+    check_name(name)
+    taken = [folder / f"{name}.json" for folder in shipped_folders()]
+    cure = "give it a name of its own: --name h100-public"
+    if name.startswith(f"{THIS_MACHINE}-") or any(path.is_file() for path in taken):
+        raise ProfileError(f"a table cannot be imported as {name}: that is another profile's name", hint=cure)
+    own = user_folder() / f"{name}.json"
+    if own.is_file() and (known := read_profile(own)).kind != "imported":
+        raise ProfileError(f"{name} is a profile already, {known.provenance.partition(', ')[2]}", hint=cure)
 
 
 _OF_A_DEVICE = (
@@ -154,7 +183,7 @@ def _with_rows(bare: Profile, reader: "_Reader", source: str) -> Profile:
         Row(op, quantile(found, 0.5), min(found), max(found), len(found))
         for op, found in reader.times.items()
     )
-    notes = [f"{len(rows):,} operations, measured by others: {source}."]
+    notes = [f"{len(rows):,} operation{'s' * (len(rows) > 1)}, measured by others: {source}."]
     launch = bare.launch_s
     if not launch:
         launch = min(row.seconds for row in rows)
@@ -165,9 +194,16 @@ def _with_rows(bare: Profile, reader: "_Reader", source: str) -> Profile:
 
 
 def _size(path: Path) -> int:
-    if not path.is_file():
-        raise ProfileError("there is no such file", file=path, hint="give the .csv files of a table")
-    return path.stat().st_size
+    cure = "give the .csv files of a table"
+    try:
+        if not path.exists():
+            raise ProfileError("there is no such file", file=path, hint=cure)
+        if not path.is_file():
+            raise ProfileError("it is a folder, or no ordinary file", file=path, hint=cure)
+        return path.stat().st_size
+    except OSError as error:
+        reason = error.strerror or error
+        raise ProfileError(f"cannot read the table: {reason}", file=path, hint=cure) from None
 
 
 class _Reader:
@@ -184,8 +220,9 @@ class _Reader:
         try:
             with path.open("rb") as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
                 lines = csv.DictReader(_lines(text), skipinitialspace=True)
-                table = table_of(frozenset(name.strip() for name in lines.fieldnames or ()), wanted)
-                self._check(table)
+                names = [name.strip() for name in lines.fieldnames or ()]
+                lines.fieldnames = names
+                self._check(table := table_of(frozenset(names), wanted), names)
                 for line in lines:
                     if lines.line_num % EVERY == 0:
                         yield raw.tell()
@@ -198,7 +235,9 @@ class _Reader:
             error.file = error.file or path
             raise
 
-    def _check(self, table: Table) -> None:
+    def _check(self, table: Table, names: Sequence[str]) -> None:
+        if twice := sorted(name for name in table.columns if names.count(name) > 1):
+            raise ProfileError(f"it has a column twice: {', '.join(twice)}", hint="take one of them out")
         if table.needs_shape and self._told.shape is None:
             cure = "name the model that they are of: --model llama-3-8b"
             raise ProfileError("this table does not say what sizes its layers have", hint=cure)
@@ -206,22 +245,27 @@ class _Reader:
     def _add(self, line: dict[str, str], table: Table, where: str) -> None:
         """Add what a line timed, or leave it out."""
         try:
-            for op, seconds in table.read(line, self._told):
+            timed = table.read(line, self._told)
+            if not timed:
+                self.left_out.add("it has no time of an operation of ours", where)
+            for op, seconds in timed:
                 if why := self._impossible(op, seconds):
                     self.left_out.add(why, f"{where}: {show_op(op)}")
                 else:
                     self.times.setdefault(op, []).append(seconds)
         except ProfileError as error:
             self.left_out.add(error.message, where)
-        except (ValueError, TypeError, AttributeError, ZeroDivisionError, OverflowError):
+        except (ValueError, TypeError, AttributeError, OverflowError):
             self.left_out.add("a field is missing, or no number", where)
         if len(self.times) > MOST_OPERATIONS:
             raise ProfileError(f"more than {MOST_OPERATIONS:,} operations", hint="import a part of the table")
 
     def _impossible(self, op: Op, seconds: float) -> str:
         """Why no machine takes that long, or that little; empty when one may."""
-        if not 0 < seconds < LONGEST_SECONDS:
+        if not 0 < seconds < math.inf:
             return "the time is not above zero, or no number"
+        if seconds >= LONGEST_SECONDS:
+            return f"the time is more than {LONGEST_SECONDS:,.0f} s"
         if seconds * FASTER_THAN_PHYSICS < self._bare.least(op):
             return f"more than {FASTER_THAN_PHYSICS:g} times faster than the roofline"
         return ""

@@ -117,8 +117,9 @@ def show(profile: Profile) -> None:
                 ),
             ),
             ("bandwidth", f"{profile.bandwidth_bytes_per_s / 1e9:,.1f} GB/s"),
-            ("rows", len(profile.rows)),
-            *((("note"), note) for note in profile.notes),
+            ("rows", f"{len(profile.rows):,}"),
+            *(("note", note) for note in profile.notes),
+            *([("left out", _dropped(profile))] if profile.dropped else []),
         ]
     )
     if profile.rows:
@@ -127,16 +128,22 @@ def show(profile: Profile) -> None:
         rows = [
             (
                 show_op(row.op),
-                f"{row.seconds * 1e6:,.1f} us",
-                f"{row.low * 1e6:,.1f}",
-                f"{row.high * 1e6:,.1f}",
+                *(amount(seconds * 1e9, digits=4) for seconds in (row.seconds, row.low, row.high)),
+                row.samples,
             )
             for row in profile.rows[::step]
         ]
-        table(f"Every {step}th of {len(profile.rows)} rows", ("operation", "time", "low", "high"), rows)
+        title = f"{len(rows)} of {len(profile.rows):,} rows"
+        table(title, ("operation", "time", "low", "high", "samples"), rows)
     if profile.system:
         say()
         _show_system(profile.system)
+
+
+def _dropped(profile: Profile) -> str:
+    """How many rows are wrong, and the first of them."""
+    more = ", ..." if len(profile.dropped) > 1 else ""
+    return f"{len(profile.dropped):,} of the file's rows: {profile.dropped[0]}{more}"
 
 
 def _fitted(fit: IterationFit) -> str:

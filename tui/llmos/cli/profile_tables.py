@@ -45,8 +45,8 @@ class Peak(click.ParamType[tuple[str, float]]):
 @click.option("--device", default="", help="What it was measured on, in words.")
 @click.option("--peak", "peaks", multiple=True, type=Peak(), help="bf16=989e12: FLOP/s; may be repeated.")
 @click.option("--bandwidth", type=click.FloatRange(1, 1e21), help="Bytes a second of its memory: 3.35e12.")
-@click.option("--dtype", type=click.Choice(tuple(DTYPE_BYTES)), default="bf16", show_default=True,
-              help="Of the numbers, where a table does not say.")  # fmt: skip
+@click.option("--dtype", type=click.Choice(tuple(DTYPE_BYTES)),
+              help="Of the numbers, where a table does not say.  [bf16; of vidur's fp16]")  # fmt: skip
 @click.option("--model", help="The model whose layers they are: llama-3-8b.")
 @click.option("--source", default="", help="Whose figures these are, for every caption.  [the files' names]")
 @click.option("--out", type=click.Path(path_type=Path), help="A .json file, instead of your own profiles.")
@@ -59,7 +59,7 @@ def import_command(
     device: str,
     peaks: tuple[tuple[str, float], ...],
     bandwidth: float | None,
-    dtype: str,
+    dtype: str | None,
     model: str | None,
     source: str,
     out: Path | None,
@@ -77,7 +77,9 @@ def import_command(
     Lines that are malformed, or that physics does not allow, are named and left out.
     """  # noqa: D301  # \b is click's
     bare = roofline_of(name, device, dict(peaks), bandwidth, load_profile(like) if like else None)
-    told = Told(dtype, model_shape(model, dtype) if model else None)
+    if out and out.suffix != ".json":
+        raise ProfileError("a profile is a .json file", file=out, hint=f"--out {out.with_suffix('.json')}")
+    told = Told(dtype or "", model_shape(model) if model else None)
     with progress("importing") as report:
         made = import_tables(files, bare, told, wanted=wanted, source=source, progress=report)
     if out:
