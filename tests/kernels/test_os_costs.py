@@ -1,6 +1,8 @@
+import errno
 import itertools
 import math
 import os
+import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager, nullcontext
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from llmos.costs.system import WHAT
 from llmos.kernels.calibrate import calibrate
-from llmos.kernels.os_costs import SystemRounds, cpu, files, pretended_probes, real_probes
+from llmos.kernels.os_costs import SystemRounds, cpu, files, memory, pretended_probes, real_probes
 from llmos.kernels.os_costs.probes import PRETENDED
 from llmos.kernels.os_costs.rounds import FEWEST_ROUNDS, MOST_ROUNDS, LackError
 
@@ -269,3 +271,97 @@ def test_mincore_sees_what_is_read_and_what_is_dropped():
         assert files.resident_pages(file) == 0
         os.pread(file, 1, 0)
         assert files.resident_pages(file) >= 1
+
+
+# --- machines that are not like this one --------------------------------------------------------------
+
+
+def test_a_disk_that_fills_up_meanwhile_is_a_note(monkeypatch):
+    write = files._fill_up
+
+    def full(file, size_bytes):
+        if size_bytes > files.BLOCK_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(file, size_bytes)
+
+    monkeypatch.setattr(files, "_fill_up", full)
+    rounds = real()
+    assert {"syscall", "minor_fault"} <= rounds.samples.keys()
+    assert sum(note.endswith(os.strerror(errno.ENOSPC)) for note in rounds.notes) == 5
+
+
+def test_a_folder_with_too_little_room_is_passed_over(tmp_path, monkeypatch):
+    little = shutil._ntuple_diskusage(2**40, 2**40, files.FILE_BYTES)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: little)
+    assert files._tried(str(tmp_path)) is None
+
+
+def test_a_machine_without_a_folder_for_temporary_files_has_others(monkeypatch):
+    def none():
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    assert files._folders() == ["/var/tmp", str(files.user_folder())]  # noqa: S108
+
+
+def test_too_little_memory_is_a_note():
+    @contextmanager
+    def greedy():
+        raise MemoryError
+        yield
+
+    figures, notes = measured({"copying memory": greedy, "calls": probe({"syscall": 1e-6})})
+    assert [*figures] == ["syscall"]
+    assert notes == ["copying memory left out: MemoryError"]
+
+
+def droppable():
+    with files.scratch_file() as file:
+        try:
+            files.drop(file)
+        except LackError as lack:
+            pytest.skip(str(lack))
+
+
+def test_without_proc_no_buffered_read_is_taken_for_a_direct_one(tmp_path, monkeypatch):
+    droppable()
+    monkeypatch.setattr(files, "OPEN_FILES", str(tmp_path / "missing"))
+    rounds = real()
+    assert "file_read_warm" in rounds.samples
+    assert not any(name.startswith(("direct", "file_read_cold")) for name in rounds.samples)
+
+
+def test_of_pages_of_64_kib_the_file_has_fewer_to_fault_on(monkeypatch):
+    droppable()
+    monkeypatch.setattr(files, "PAGE_BYTES", 2**16)
+    monkeypatch.setattr(files, "resident_pages", lambda file: 0)
+    with files.scratch_file() as file, files.major_faults(file) as sample:
+        assert all(seconds > 0 for seconds in sample().values())
+
+
+@pytest.mark.parametrize("module", [files, memory], ids=["major faults", "minor faults"])
+def test_ctrl_c_while_pages_are_looked_at_is_nothing_but_that(module, monkeypatch):
+    def pressed(*looking):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_clocked" if module is files else "_timed", pressed)
+    if module is files:
+        droppable()
+        with (
+            files.scratch_file() as file,
+            files.major_faults(file) as sample,
+            pytest.raises(KeyboardInterrupt),
+        ):
+            sample()
+    else:
+        with memory.minor_faults() as sample, pytest.raises(KeyboardInterrupt):
+            sample()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot bind a process")
+def test_no_end_of_a_pipe_is_closed_twice():
+    with cpu._partner(min(os.sched_getaffinity(0))):
+        others = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]  # They get the numbers that are free.
+    for other in others:
+        os.fstat(other)
+        os.close(other)

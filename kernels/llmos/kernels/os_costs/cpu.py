@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from itertools import repeat
 
 from llmos.kernels.os_costs.rounds import LackError, Sample
@@ -85,36 +86,37 @@ class _Partner:
 @contextmanager
 def _partner(core: int) -> Iterator[_Partner]:
     """Start a process bound to `core` that sends every byte back."""
-    pipes = [os.pipe() for _ in range(3)]
-    (there_read, there), (back, back_write), (own_read, own_write) = pipes
-    command = [sys.executable, "-I", "-S", "-c", ECHO, str(there_read), str(back_write)]
-    try:
+    with ExitStack() as stack:
+        (there_read, there), (back, back_write), (own_read, own_write) = (_pipe(stack) for _ in range(3))
+        theirs = (there_read.fileno(), back_write.fileno())
         # A session of its own: Ctrl-C is for us, and ends it by closing the pipes.
         child = subprocess.Popen(
-            command, pass_fds=(there_read, back_write), stderr=subprocess.DEVNULL, start_new_session=True
-        )
+            [sys.executable, "-I", "-S", "-c", ECHO, *map(str, theirs)],
+            pass_fds=theirs, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
         try:
-            os.close(there_read)
-            os.close(back_write)
+            there_read.close()
+            back_write.close()
             os.sched_setaffinity(child.pid, {core})
-            _turn(there, back)  # It has started.
-            yield _Partner(back, there, own_read, own_write)
+            partner = _Partner(back.fileno(), there.fileno(), own_read.fileno(), own_write.fileno())
+            _turn(partner.write, partner.read)  # It has started.
+            yield partner
         finally:
             child.kill()
             child.wait()
-    finally:
-        for end in (end for pipe in pipes for end in pipe):
-            try:
-                os.close(end)
-            except OSError:  # The partner's ends are closed already.
-                continue
+
+
+def _pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
+    """Open a pipe of which each end is closed once: its number may soon be another file's."""
+    read, write = os.pipe()
+    return stack.enter_context(FileIO(read)), stack.enter_context(FileIO(write, "w"))
 
 
 def _handover(partner: _Partner, core: int) -> float:
     """Return the time from one process to the other, less that of writing and reading the byte."""
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
     try:
+        os.sched_setaffinity(0, {core})
         alone = _turns(partner.own_write, partner.own_read)
         there_and_back = _turns(partner.write, partner.read)
     finally:

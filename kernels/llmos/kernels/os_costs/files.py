@@ -14,6 +14,7 @@ import ctypes
 import mmap
 import os
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ WARM_READS = 512
 SYNCS = 5
 FAULTS, FAULT_STRIDE = 64, 17  # Pages apart, so that what a device reads ahead by itself is of no use.
 
+OPEN_FILES = "/proc/self/fd"
 NOT_DROPPED = "the page cache keeps the file; its file system may be in memory"
 
 
@@ -45,7 +47,7 @@ def scratch_file() -> Iterator[int]:
     """Yield the descriptor of a nameless file, where possible of one that can be dropped from memory."""
     usable = {folder: droppable for folder in _folders() if (droppable := _tried(folder)) is not None}
     if not usable:
-        raise LackError("no folder takes a temporary file")
+        raise LackError(f"no folder takes a temporary file of {FILE_BYTES >> 20} MiB")
     with tempfile.TemporaryFile(dir=max(usable, key=lambda folder: usable[folder])) as file:
         _fill_up(file, FILE_BYTES)
         yield file.fileno()
@@ -54,6 +56,8 @@ def scratch_file() -> Iterator[int]:
 def _tried(folder: str) -> bool | None:
     """Return whether a file in that folder can be dropped from memory; None if there can be none."""
     try:
+        if shutil.disk_usage(folder).free < 2 * FILE_BYTES:
+            return None
         with tempfile.TemporaryFile(dir=folder) as file:
             _fill_up(file, BLOCK_BYTES)
             return _is_dropped(file.fileno())
@@ -70,7 +74,11 @@ def _fill_up(file: IO[bytes], size_bytes: int) -> None:
 
 
 def _folders() -> list[str]:
-    return [tempfile.gettempdir(), "/var/tmp", str(user_folder())]  # noqa: S108 - only nameless files
+    try:
+        usual = [tempfile.gettempdir()]
+    except FileNotFoundError:  # None that can be written to.
+        usual = []
+    return [*usual, "/var/tmp", str(user_folder())]  # noqa: S108 - only nameless files
 
 
 def drop(file: int) -> None:
@@ -95,12 +103,9 @@ def resident_pages(file: int) -> int:
     """Return how many pages of the file are in memory, as mincore says."""
     count = -(-os.fstat(file).st_size // PAGE_BYTES)
     present = (ctypes.c_ubyte * count)()
-    with mmap.mmap(file, 0, prot=mmap.PROT_READ) as mapping:
-        content = np.frombuffer(mapping, np.uint8)
-        address, size = ctypes.c_void_p(content.ctypes.data), ctypes.c_size_t(content.size)
-        failed = ctypes.CDLL(None).mincore(address, size, present)
-        del content
-    if failed:
+    content = np.frombuffer(mmap.mmap(file, 0, prot=mmap.PROT_READ), np.uint8)  # unmapped with its last view
+    address, size = ctypes.c_void_p(content.ctypes.data), ctypes.c_size_t(content.size)
+    if ctypes.CDLL(None).mincore(address, size, present):
         raise LackError("mincore does not say what is in memory")
     return sum(flag & 1 for flag in present)
 
@@ -118,7 +123,7 @@ def fixed_and_per_byte(small_s: float, large_s: float) -> tuple[float, float]:
 def warm_reads(scratch: int) -> Iterator[Sample]:
     """Yield a sampler of reads from the page cache; in CPU time."""
     with (
-        _opened(scratch) as file,
+        _opened(scratch, shared=True) as file,
         mmap.mmap(-1, LARGE_BYTES) as buffer,
         memoryview(buffer) as large,
         large[:SMALL_BYTES] as small,
@@ -191,11 +196,16 @@ def _reader(small_file: FileIO, large_file: FileIO) -> Iterator[Callable[[], tup
 
 
 @contextmanager
-def _opened(scratch: int, flags: int = 0) -> Iterator[FileIO]:
-    """Open the nameless file a second time where the system lets us, with its own position and advice."""
+def _opened(scratch: int, flags: int = 0, *, shared: bool = False) -> Iterator[FileIO]:
+    """Open the nameless file a second time, with its own flags, position and advice.
+
+    Where the system has no way to do that, those of `scratch` will do if they may be `shared`.
+    """
     try:
-        again = os.open(f"/proc/self/fd/{scratch}", os.O_RDONLY | flags)
-    except FileNotFoundError:  # Not Linux.
+        again = os.open(f"{OPEN_FILES}/{scratch}", os.O_RDONLY | flags)
+    except FileNotFoundError:  # Not Linux, or nothing is mounted there.
+        if not shared:
+            raise LackError(f"without {OPEN_FILES} a nameless file cannot be opened again") from None
         again = os.dup(scratch)
     with FileIO(again) as file:
         yield file
@@ -234,14 +244,14 @@ def major_faults(scratch: int) -> Iterator[Sample]:
 
     def sample() -> dict[str, float]:
         drop(scratch)
-        with mmap.mmap(scratch, 0, prot=mmap.PROT_READ) as mapping:
-            mapping.madvise(mmap.MADV_RANDOM)  # Else the kernel reads ahead, and most faults are minor.
-            pages = np.frombuffer(mapping, np.uint8)[:: FAULT_STRIDE * PAGE_BYTES][:FAULTS]
-            working = time.thread_time()
-            waits = [_clocked(time.perf_counter, partial(pages.item, page)) for page in range(FAULTS)]
-            worked = time.thread_time() - working
-            del pages
-        return {"major_fault": worked / FAULTS, "major_fault_wait": median(waits)}
+        mapping = mmap.mmap(scratch, 0, prot=mmap.PROT_READ)  # It cannot be closed while Ctrl-C holds a view.
+        mapping.madvise(mmap.MADV_RANDOM)  # Else the kernel reads ahead, and most faults are minor.
+        # Of large pages the file has fewer.
+        pages = np.frombuffer(mapping, np.uint8)[:: FAULT_STRIDE * PAGE_BYTES][:FAULTS]
+        working = time.thread_time()
+        waits = [_clocked(time.perf_counter, partial(pages.item, page)) for page in range(len(pages))]
+        worked = time.thread_time() - working
+        return {"major_fault": worked / len(waits), "major_fault_wait": median(waits)}
 
     yield sample
 

@@ -52,13 +52,13 @@ def real_probes() -> Iterator[Mapping[str, Probe]]:
     with ExitStack() as stack:
         try:
             scratch = stack.enter_context(files.scratch_file())
-        except LackError as error:
+        except (LackError, OSError) as error:
             yield on_cpu | dict.fromkeys(on_file, partial(_lacking, error))
             return
         yield on_cpu | {what: partial(probe, scratch) for what, probe in on_file.items()}
 
 
-def _lacking(error: LackError) -> AbstractContextManager[Sample]:
+def _lacking(error: Exception) -> AbstractContextManager[Sample]:
     raise error
 
 

@@ -30,6 +30,9 @@ class LackError(Exception):
     """Something that cannot be measured on this machine, and why."""
 
 
+LACKS = (LackError, OSError, MemoryError)
+
+
 @dataclass
 class SystemRounds:
     """The measuring of an operating system under way: samples so far, and what is worth a note."""
@@ -52,7 +55,7 @@ class SystemRounds:
             self.progress(0.0, what)
             try:
                 samplers[what] = stack.enter_context(probe())
-            except (LackError, OSError) as error:
+            except LACKS as error:
                 self._leave_out(what, error)
         return samplers
 
@@ -66,7 +69,7 @@ class SystemRounds:
                 self.progress(min(0.99, max(done / MOST_ROUNDS, by_time)), what)
                 try:
                     found = samplers[what]()
-                except (LackError, OSError) as error:
+                except LACKS as error:
                     del samplers[what]
                     self._leave_out(what, error)
                     continue
@@ -74,7 +77,8 @@ class SystemRounds:
                     self.samples.setdefault(name, []).append(seconds)
 
     def _leave_out(self, what: str, error: Exception) -> None:
-        self.notes.append(f"{what} left out: {getattr(error, 'strerror', None) or error}")
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        self.notes.append(f"{what} left out: {why}")
 
     def figures(self) -> tuple[dict[str, Measured], list[str]]:
         """What was measured often enough and stands out of the noise; and a note for what does not."""
