@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from hypothesis import given  # noqa: E402 — what follows needs torch
 from hypothesis import strategies as st  # noqa: E402
+from torch.nn.attention.bias import causal_lower_right  # noqa: E402
 
 from llmos.costs.decoder import BLOCK_TOKENS  # noqa: E402
 from llmos.costs.ops import DecodeAttention  # noqa: E402
@@ -73,6 +74,17 @@ def test_a_prefill_in_two_chunks_is_one_prefill():
     mask = torch.ones(5, 12, dtype=torch.bool).tril(7)
     second = run_prefill(q[:, :, 7:], keys, values, mask)
     torch.testing.assert_close(torch.cat([first, second], 2), whole)
+
+
+@pytest.mark.parametrize(("new", "context"), [(1, 9), (5, 12), (7, 7)])
+def test_the_mask_that_torch_knows_by_its_name_is_the_same_mask(new, context):
+    """On a GPU it is given to torch in place of the mask; here torch makes the mask of it."""
+    source = Fresh("cpu")
+    q = source.take(4 * new * 8, "fp32").view(1, 4, new, 8)
+    keys, values = (source.take(2 * context * 8, "fp32").view(1, 2, context, 8) for _ in range(2))
+    seen = torch.ones(new, context, dtype=torch.bool).tril(context - new)
+    named = run_prefill(q, keys, values, causal_lower_right(new, context))
+    torch.testing.assert_close(named, run_prefill(q, keys, values, seen))
 
 
 def test_blocks_are_different_ones_in_random_order():

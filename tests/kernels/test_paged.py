@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from llmos.costs.decoder import ModelShape  # noqa: E402 — what follows needs torch
+from torch.nn.attention.bias import CausalBias  # noqa: E402 — what follows needs torch
+
+from llmos.costs.decoder import ModelShape  # noqa: E402
 from llmos.errors import LlmosError  # noqa: E402
 from llmos.kernels.paged import (  # noqa: E402
     ContiguousKv,
@@ -93,6 +95,16 @@ def test_the_attention_of_a_chunk_is_that_of_the_book(new, context, device):
     for i, query in enumerate(queries.cpu().numpy()):
         expected = attention_in_numpy(query, keys, values, context - new + i)
         np.testing.assert_allclose(out[i], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("new", [1, 4, 9])
+def test_the_mask_that_torch_knows_by_its_name_is_the_same_mask(new):
+    """On a GPU it stands for the mask in 16 bits; here torch makes the mask of it."""
+    named = causal_mask(new, 9, torch.bfloat16, "cuda")
+    assert isinstance(named, CausalBias)
+    queries, kept = random(new, 4, 8, seed=1), random(1, 12, 2, 2, 8, seed=2)
+    plain = prefill_attention(queries, kept, 9, causal_mask(new, 9, torch.float64))
+    torch.testing.assert_close(prefill_attention(queries, kept, 9, named), plain)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from hypothesis import given  # noqa: E402 — what follows needs torch
 from hypothesis import strategies as st  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
 from llmos.costs.ops import Matmul  # noqa: E402
 from llmos.kernels.accuracy import difference, error_of, stored_bytes  # noqa: E402
@@ -134,6 +135,57 @@ def test_integers_and_fp32_give_the_same_dynamic_product():
     x, codes, scale, out = kernel_of(op, "cpu").operands(op, Fresh("cpu"))
     in_integers = q.run_dynamic(x, codes, scale, torch.empty_like(out))
     torch.testing.assert_close(q.run_dynamic_in_fp32(x, codes, scale, out), in_integers)
+
+
+# --- what torch's CUDA kernels want, as far as it can be known without one ---
+
+
+@given(st.integers(1, 40), st.integers(1, 3), st.integers(0, 50), st.integers(0, 2**31))
+def test_rows_that_fill_up_leave_the_product_as_it_is(m, eights, fewest, seed):
+    generator = torch.Generator().manual_seed(seed)
+    rows, codes = (
+        torch.randint(-127, 128, (count, 8 * eights), generator=generator, dtype=torch.int8)
+        for count in (m, 16)
+    )
+    product = q.multiply_codes(rows, codes, fewest)
+    assert torch.equal(product, rows.int() @ codes.int().t())
+
+
+def test_on_a_gpu_rows_are_more_than_sixteen(monkeypatch):
+    seen, multiply = [], torch._int_mm
+    monkeypatch.setattr(torch, "_int_mm", lambda x, y: seen.append(len(x)) or multiply(x, y))
+    for m in (1, 16, 17, 40):
+        q.multiply_codes(torch.ones(m, 8, dtype=torch.int8), torch.ones(8, 8, dtype=torch.int8), 32)
+    assert seen == [32, 32, 32, 40]
+    assert q.FEWEST_INT_ROWS > 16
+
+
+def test_pairs_of_codes_are_packed_for_a_gpu_with_the_first_in_the_upper_half(monkeypatch):
+    # int4mm.cu: v[0] of [n][k] int4 is the high half of v[0] of [n][k / 2] bytes; in.is_contiguous().
+    given_to, weight = [], torch.randn(16, 256).bfloat16()
+    monkeypatch.setattr(torch, "_convert_weight_to_int4pack", lambda *args: given_to.extend(args))
+    _, scale_and_zero = q.pack_int4_for_cuda(weight)
+    pairs, tiles = given_to
+    codes, scale, zero = q.quantise_int4(weight)
+    assert (pairs.shape, pairs.dtype, pairs.is_contiguous()) == ((16, 128), torch.uint8, True)
+    assert torch.equal(torch.stack([pairs >> 4, pairs & 15], 2).flatten(1), codes)
+    assert tiles in (2, 4, 8)
+    assert scale_and_zero.is_contiguous()
+    assert torch.equal(scale_and_zero[1, :, 0], scale[:, 1])
+    assert torch.equal(scale_and_zero[1, :, 1], zero[:, 1])
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 128, 8), (17, 384, 48)])
+def test_a_gpus_kernel_for_int4_takes_what_is_stored_and_what_is_timed(m, k, n):
+    op, kernel = Matmul(m, k, n, "bf16", "int4"), q.INT4[1]
+    timed = kernel.operands(op, Fresh("cpu"))
+    with FakeTensorMode(allow_non_fake_inputs=True):  # Sizes and types by torch's own rules; no numbers.
+        stored = kernel.pack(torch.empty(n, k, dtype=torch.bfloat16))
+        answers = [kernel.run(timed[0], *kept) for kept in (stored, timed[1:])]
+    assert [(t.shape, t.dtype, t.stride()) for t in kernel.stored(*timed)] == [
+        (t.shape, t.dtype, t.stride()) for t in stored
+    ]
+    assert [(answer.shape, answer.dtype) for answer in answers] == [((m, n), torch.bfloat16)] * 2
 
 
 @pytest.mark.parametrize(("k", "n"), [(200, 48), (256, 20)])

@@ -1,5 +1,7 @@
 """Weights with fewer numbers: what goes, what stays, and where that is faster."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -7,10 +9,11 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from hypothesis import given  # noqa: E402 — what follows needs torch
 from hypothesis import strategies as st  # noqa: E402
+from torch.sparse import SparseSemiStructuredTensorCUSPARSELT  # noqa: E402
 
 from llmos.costs.ops import Matmul  # noqa: E402
 from llmos.kernels.accuracy import difference, error_of, pruned_error, stored_bytes  # noqa: E402
-from llmos.kernels.ops import kernel_of  # noqa: E402
+from llmos.kernels.ops import kernel_of, sparse  # noqa: E402
 from llmos.kernels.ops.dense import run_matmul  # noqa: E402
 from llmos.kernels.ops.sparse import is_2_of_4, prune_2_of_4, prune_outputs  # noqa: E402
 from llmos.kernels.pool import Fresh  # noqa: E402
@@ -71,6 +74,25 @@ def test_elsewhere_it_says_what_is_missing():
     assert "NVIDIA" in kernel_of(Matmul(16, 64, 64, "bf16", "2:4"), "cpu")
 
 
+@pytest.mark.parametrize("m", [1, 8, 13])
+def test_a_product_with_a_weight_in_torchs_own_format_has_the_right_size(m):
+    """On the meta device: what torch calls the parts of such a weight, and that it fills up few rows."""
+    n, k = 32, 64
+    packed = torch.empty(n, k * 9 // 16, dtype=torch.bfloat16, device="meta")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the interface may change
+        weight = SparseSemiStructuredTensorCUSPARSELT(
+            torch.Size([n, k]), packed=packed, meta=None, packed_t=None, meta_t=None,
+            compressed_swizzled_bitmask=None,
+        )  # fmt: skip
+    x = torch.empty(m, k, dtype=torch.bfloat16, device="meta")
+    with torch.inference_mode():
+        answer = sparse.run_2_of_4(x, weight)
+    assert (answer.shape, answer.dtype, answer.is_contiguous()) == ((m, n), torch.bfloat16, True)
+    (kept,) = sparse.SPARSE.stored(x, weight)
+    assert kept.numel() * kept.element_size() == Matmul(m, k, n, "bf16", "2:4").weight_bytes
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_a_sparse_product_on_a_gpu(dtype):
@@ -78,7 +100,7 @@ def test_a_sparse_product_on_a_gpu(dtype):
     kernel = kernel_of(op, "cuda")
     if isinstance(kernel, str):
         pytest.skip(kernel)
-    assert "k must" in kernel_of(Matmul(64, 100, 256, dtype, "2:4"), "cuda")
+    assert "16" in kernel_of(Matmul(64, 100, 256, dtype, "2:4"), "cuda")
     with torch.inference_mode():
         source = Fresh("cuda")
         x = kernel.operands(op, source)[0]
@@ -86,5 +108,6 @@ def test_a_sparse_product_on_a_gpu(dtype):
         answer = kernel.run(x, *kernel.pack(weight)).double()
         expected = x.double() @ prune_2_of_4(weight).double().t()
         assert (answer - expected).square().mean().sqrt() < 0.01 * expected.square().mean().sqrt()
-        assert stored_bytes(op, kernel, source) == op.weight_bytes
+        # cuSPARSELt says how much it needs; it may align what says where the numbers were.
+        assert op.weight_bytes <= stored_bytes(op, kernel, source) < 1.1 * op.weight_bytes
         assert error_of(op, kernel, kernel.run, source) == pytest.approx(LOST, rel=0.05)

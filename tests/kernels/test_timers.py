@@ -1,13 +1,15 @@
 import contextlib
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from llmos.costs.ops import Matmul, VectorAdd  # noqa: E402 — what follows needs torch
+from llmos.costs.ops import Copy, Matmul, VectorAdd  # noqa: E402 — what follows needs torch
 from llmos.errors import ProfileError  # noqa: E402
+from llmos.kernels import timers  # noqa: E402
 from llmos.kernels.calibrate import calibrate  # noqa: E402
 from llmos.kernels.device import open_device  # noqa: E402
 from llmos.kernels.pool import Pool  # noqa: E402
@@ -40,6 +42,16 @@ def test_a_pool_grows_to_the_largest_operand():
     assert pool.take(2**20, "bf16", "in").numel() == 2**20
 
 
+def test_every_stretch_of_a_pool_begins_where_a_vector_can_be_loaded():
+    # CUDA's kernels for int4 and int8 load 16 bytes at a time; an operand of odd size may come before.
+    pool = Pool(2**16, "cpu")
+    for dtype in (torch.uint8, torch.int8, "bf16", "fp32"):
+        first = address(pool.take(3, dtype))[0]
+        for count in (1001, 7, 2**13, 5):
+            assert (address(pool.take(count, dtype))[0] - first) % 512 == 0
+    assert pool.take(64, torch.uint8).view(torch.int32).numel() == 16
+
+
 def test_inputs_are_random_numbers_in_every_dtype():
     pool = Pool(2**16, "cpu")
     for dtype in ("fp32", "bf16", "fp16"):
@@ -50,10 +62,13 @@ def test_inputs_are_random_numbers_in_every_dtype():
 
 def test_one_thread_lasts_as_long_as_its_block():
     before = torch.get_num_threads()
+    assert torch.backends.cuda.cudnn_sdp_enabled()
     with contextlib.suppress(KeyboardInterrupt), one_thread():
         assert torch.get_num_threads() == 1
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
         raise KeyboardInterrupt
     assert torch.get_num_threads() == before
+    assert torch.backends.cuda.cudnn_sdp_enabled()
 
 
 def test_the_cpu_is_timed():
@@ -85,6 +100,36 @@ def test_without_cuda_it_says_so():
         pass
 
 
+def test_a_gpus_kernels_are_loaded_before_the_cache_is_flushed_and_that_before_the_clock(monkeypatch):
+    """With a CUDA that only writes down what it is asked."""
+    log = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            log.append("event")
+
+        def synchronize(self):
+            log.append("wait")
+
+        def elapsed_time(self, end):
+            return 3.0
+
+    about = SimpleNamespace(name="a GPU", major=9, minor=0, total_memory=2**30, L2_cache_size=2**10)
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: about)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch, "empty", lambda size, **_: SimpleNamespace(zero_=lambda: log.append(size)))
+    monkeypatch.setattr(timers, "Pool", lambda size, device: Pool(2**12, "cpu"))
+    monkeypatch.setattr(timers, "prepare", lambda run, way: lambda *operands: log.append("run"))
+    cuda = timers.CudaDevice()
+    assert [cuda.sample(VectorAdd(8)) for _ in range(2)] == [3e-3] * 2
+    timed = [2 * 2**10, "event", "run", "event", "wait"]
+    assert log == ["run", *timed, *timed]
+
+
 @needs_cuda
 def test_cuda_is_timed():
     with open_device("cuda") as cuda:
@@ -94,6 +139,17 @@ def test_cuda_is_timed():
         assert 0 < cuda.sample(small) < cuda.sample(large)
         assert 0 < cuda.launch() < 1e-3
         assert cuda.copy_rate() > 1e9
+
+
+@needs_cuda
+@pytest.mark.parametrize("route", ["device", "to-device", "from-device"])
+@pytest.mark.parametrize("host", ["pinned", "pageable"])
+def test_a_copy_is_timed_and_examined(route, host):
+    with open_device("cuda") as cuda:
+        op = Copy(2**24, route, host)
+        cuda.sample(op)
+        assert 2**24 / 8e12 < cuda.sample(op) < 1
+        assert cuda.examine(op).error == 0
 
 
 @needs_cuda

@@ -1,5 +1,7 @@
 """Ways to run a kernel give the same answer, and what a machine lacks for one is a sentence."""
 
+import contextlib
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -122,6 +124,41 @@ def test_a_copy_has_nothing_to_compile():
 def test_launches_are_timed():
     with open_device("cpu") as cpu:
         assert 0 < cpu.launch(EAGER) < 1e-2
+
+
+def test_what_is_recorded_runs_before_on_the_very_stream_that_it_is_recorded_on(monkeypatch):
+    """With a CUDA that only writes down what it is asked."""
+    log = []
+
+    class Stream:
+        def wait_stream(self, other):
+            log.append("wait")
+
+    class Graph:
+        def replay(self):
+            log.append("replay")
+
+    @contextlib.contextmanager
+    def on(stream):
+        log.append(("on", stream))
+        yield
+        log.append("off")
+
+    @contextlib.contextmanager
+    def recording(graph, pool=None, stream=None):
+        log.append(("recording", pool, stream))
+        yield
+
+    for name, stand_in in {"Stream": Stream, "current_stream": Stream, "CUDAGraph": Graph, "stream": on,
+                           "graph": recording}.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    ways._aside.cache_clear()
+    replays = [ways.record(lambda x: log.append("run") or x, 5, pool="pool") for _ in range(2)]
+    aside = ways._aside()
+    ways._aside.cache_clear()
+    once = ["wait", ("on", aside), "run", "run", "run", "off", "wait", ("recording", "pool", aside), "run"]
+    assert [replay() for replay in replays] == [5, 5]
+    assert log == [*once, *once, "replay", "replay"]
 
 
 @needs_cuda

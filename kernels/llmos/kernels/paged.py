@@ -28,6 +28,8 @@ from llmos.costs.decoder import BLOCK_TOKENS, ModelShape
 from llmos.errors import LlmosError
 
 Tables = Sequence[Sequence[int]]
+FUSED = (torch.bfloat16, torch.float16)
+"""What torch's fused attention on CUDA (flash) computes in; it knows this mask by its name, and no other."""
 
 
 class PagedKv:
@@ -106,7 +108,7 @@ class ContiguousKv(PagedKv):
 
 def causal_mask(new: int, context: int, dtype: torch.dtype, device: str = "cpu") -> Tensor:
     """What to add to the scores (new, context) of the last `new` tokens: -inf for what comes later."""
-    if device == "cuda":  # A mask that torch knows by its name lets it keep its fused kernel.
+    if device == "cuda" and dtype in FUSED:
         return causal_lower_right(new, context)
     hidden = torch.ones(new, context, dtype=torch.bool, device=device).triu(context - new + 1)
     return torch.zeros(new, context, dtype=dtype, device=device).masked_fill_(hidden, -math.inf)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from llmos.kernels.ops import TORCH_DTYPES
 
+ALIGNED_BYTES = 512  # As torch's own allocator aligns what it gives; CUDA kernels read 16 bytes at a time.
 RANDOM_STRETCH = 2**20  # Numbers drawn; the ring repeats them, for what counts is where they lie.
 MOST_KEPT = 8  # Of the things that are made once.
 
@@ -37,7 +38,8 @@ class Pool:
         if ring is None or ring.numel() < count:
             self._next[key] = 0
             ring = self._rings[key] = self._filled(count, kind)
-        start = self._next[key]
+        aligned = ALIGNED_BYTES // kind.itemsize
+        start = -(-self._next[key] // aligned) * aligned
         if start + count > ring.numel():
             start = 0
         self._next[key] = start + count

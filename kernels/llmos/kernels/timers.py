@@ -4,8 +4,9 @@
 - CPU: one thread, and the CPU time of that thread, which another program's turn on the core does not
   enter. Short operations are run several times under one reading of the clock.
 - CUDA: events on the stream, after the L2 cache was overwritten.
-- What a way has to do first (compile, tune, record) is done before the clock starts.
-- Within `one_thread` torch uses one thread; after it, as many as before.
+- What a way has to do first (compile, tune, record) is done before the clock starts; on CUDA, where
+  libraries load a kernel when it is first called, any first run.
+- Within `one_thread` torch uses one thread, and no attention of cuDNN's; after it, as before.
 """
 
 import platform
@@ -119,7 +120,7 @@ class CudaDevice:
         }
 
     def lacks(self, op: Op, way: str = EAGER) -> str:
-        if op.arithmetic == "bf16" and not torch.cuda.is_bf16_supported():
+        if op.arithmetic == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
             return "this GPU has no bf16"
         return lacks(op, way, "cuda")
 
@@ -131,7 +132,7 @@ class CudaDevice:
             run, operands = self._pool.once(("graph", op), lambda: record(kernel.run, *recorded)), ()
         else:
             run = prepare(kernel.run, way)
-        if way != EAGER and (op, way) not in self._ready:
+        if (op, way) not in self._ready:
             first_run(op, way, run, operands)
             self._ready.add((op, way))
         self._flush.zero_()  # Also hides the launch: the GPU is busy while the CPU sends the next call.
@@ -193,7 +194,7 @@ def kernel_for(op: Op, device: str) -> Kernel:
 
 
 def first_run(op: Op, way: str, run: Run, operands: Sequence[Any]) -> None:
-    """Run what has not run yet: a compiler compiles, tiles are tuned.
+    """Run what has not run yet: a compiler compiles, tiles are tuned, kernels are loaded.
 
     Raises ProfileError when that fails in a way that is not torch's own.
     """
@@ -206,7 +207,7 @@ def first_run(op: Op, way: str, run: Run, operands: Sequence[Any]) -> None:
 def examined(op: Op, way: str, device: str) -> Examined:
     """The error of that operation run this way, and the memory it keeps."""
     kernel, fewer = kernel_for(op, device), checked(op)
-    run, source = prepare(kernel.run, way), Fresh(device)
+    run, source = _finished(prepare(kernel.run, way), device), Fresh(device)
     if way == "pruned" and isinstance(fewer, Matmul):
         error = pruned_error(fewer, run, source)
     else:
@@ -214,15 +215,34 @@ def examined(op: Op, way: str, device: str) -> Examined:
     return Examined(error, stored_bytes(fewer, kernel, source), kernel.note)
 
 
+def _finished(run: Run, device: str) -> Run:
+    """`run`, which returns when its work is done: a copy to the host can be read then."""
+
+    def call(*operands: Any) -> Any:
+        result = run(*operands)
+        torch.cuda.synchronize()
+        return result
+
+    return call if device == "cuda" else run
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch on one thread within the block, and as it was after it."""
+    """Torch on one thread within the block, and as it was after it.
+
+    On a GPU without cuDNN's attention, too. Torch 2.13 prefers it on Hopper, and it makes a plan for every
+    new number of requests and length of context, which takes tens of milliseconds or more: decoding, that
+    is every few iterations. An engine's attention has no such plans.
+    """
     threads = torch.get_num_threads()
+    plans: bool = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     torch.set_num_threads(1)
+    torch.backends.cuda.enable_cudnn_sdp(False)
     try:
         with torch.inference_mode():
             yield
     finally:
+        torch.backends.cuda.enable_cudnn_sdp(plans)
         torch.set_num_threads(threads)
 
 

@@ -105,7 +105,11 @@ def record(run: Run, *operands: Any, pool: Any = None) -> Run:
 
 @cache
 def _aside() -> torch.cuda.Stream:
-    """The stream that everything is recorded on: for each stream cuBLAS keeps a workspace for ever."""
+    """The stream that everything is run on before it is recorded, and then recorded on.
+
+    cuBLAS has a workspace for each stream. Made by the calls before, it outlives every graph; made while
+    the first graph is recorded it would be freed with that one, and the others would go on using it.
+    """
     return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 

@@ -112,7 +112,8 @@ def _seen(tokens: int, context: int, device: torch.device | str) -> Tensor:
 def _mask(op: PrefillAttention, source: Source) -> Any:
     if op.tokens == op.context:
         return None
-    if source.device == "cuda":  # A mask that torch knows by its name lets it keep its fused kernel.
+    # A mask that torch knows by its name lets it keep its fused kernel, which there is in 16 bits.
+    if source.device == "cuda" and op.dtype in ("bf16", "fp16"):
         return causal_lower_right(op.tokens, op.context)
     return source.once(("mask", op.tokens, op.context), lambda: _seen(op.tokens, op.context, source.device))
 

@@ -27,4 +27,4 @@ def _lacks(op: Copy, device: str) -> str:
     return ""
 
 
-COPY = Kernel(_operands, run_copy, lambda source, _target: source.double(), lacks=_lacks)
+COPY = Kernel(_operands, run_copy, lambda source, target: source.to(target.device).double(), lacks=_lacks)

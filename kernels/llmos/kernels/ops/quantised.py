@@ -120,11 +120,18 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 def run_dynamic(x: Tensor, codes: Tensor, scale: Tensor, out: Tensor) -> Tensor:
     """`x` (m, k), made int8 row by row, by int8 weights, in integers."""
     rows, row_scale = quantise_rows(x)
-    rows = rows.to(torch.int8)
-    if x.is_cuda and (missing := FEWEST_INT_ROWS - x.shape[0]) > 0:
-        rows = torch.nn.functional.pad(rows, (0, 0, 0, missing))
-    sums = torch._int_mm(rows, codes.t())[: x.shape[0]]
+    sums = multiply_codes(rows.to(torch.int8), codes, FEWEST_INT_ROWS if x.is_cuda else 0)
     return torch.mul(sums * row_scale, scale, out=out)
+
+
+def multiply_codes(rows: Tensor, codes: Tensor, fewest: int = 0) -> Tensor:
+    """`rows` (m, k) by `codes` (n, k), both int8, as int32.
+
+    Fewer rows than `fewest` are filled up with zeros meanwhile.
+    """
+    missing = max(0, fewest - len(rows))
+    filled = torch.nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows
+    return torch._int_mm(filled, codes.t())[: len(rows)]
 
 
 def run_dynamic_in_fp32(x: Tensor, codes: Tensor, scale: Tensor, out: Tensor) -> Tensor:
@@ -197,6 +204,7 @@ def _scales(op: Matmul, source: Source) -> Tensor:
 
 
 def _only_bf16_on_cpu(op: Matmul, device: str) -> str:
+    # On CUDA there is one, too: in fp32 and without tensor cores, so that writing out is the better way.
     return "" if (op.dtype, device) == ("bf16", "cpu") else "torch's kernel for it is for bf16 on CPUs"
 
 

@@ -64,16 +64,18 @@ def _operands(op: Matmul, source: Source) -> tuple[Any, ...]:
 
 
 def _stored(_x: Tensor, weight: Any) -> tuple[Tensor, ...]:
-    """The numbers that are left, and where they were; one tensor in cuSPARSELt, two in CUTLASS."""
+    """The numbers that are left and where they were: one tensor of cuSPARSELt's."""
     return tuple(part for part in (weight.packed, weight.meta) if part is not None)
 
 
 def _lacks(op: Matmul, device: str) -> str:
     if device != "cuda" or torch.cuda.get_device_capability() < (8, 0):
         return "2:4 sparsity needs an NVIDIA GPU, Ampere or later"
+    if not torch.backends.cusparselt.is_available():
+        return "this torch is built without cuSPARSELt"
     if op.dtype not in ("bf16", "fp16"):
         return "torch has 2:4 sparsity in bf16 and fp16"
-    return "" if op.k % 64 == 0 and op.n % 32 == 0 else "k must be a multiple of 64, and n of 32"
+    return "" if op.k % 16 == 0 and op.n % 16 == 0 else "k and n must be multiples of 16"
 
 
 SPARSE = Kernel(
