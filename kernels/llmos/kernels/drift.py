@@ -59,7 +59,7 @@ def check_profile(profile: Profile, device: str = "cpu", *, budget_s: float = 2.
                 break
             for index in random.Random(turn).sample(range(len(rows)), len(rows)):
                 samples[index].append(machine.sample(rows[index].op))
-    probes = tuple((row, quantile(samples[index], 0.1) / row.seconds) for index, row in enumerate(rows))
+    probes = tuple((row, quantile(samples[index], 0.5) / row.seconds) for index, row in enumerate(rows))
     ratios = [ratio for _, ratio in probes]
     return Drift(quantile(ratios, 0.5), min(ratios), max(ratios), probes, profile.noise)
 

@@ -77,7 +77,7 @@ class InSitu:
     """The measuring of one model under way.
 
     open: makes the model. learnt, held_out: the batches that teach, and those that check. wholes,
-    parts: samples so far, as multiples of a probe's time; probes: what those took, in seconds.
+    parts: samples so far, as multiples of a probe's time. steady: knows what those took, in seconds.
     """
 
     open: Callable[[], Iterations]
@@ -88,7 +88,7 @@ class InSitu:
     held_out: list[Composition] = field(default_factory=list)
     wholes: dict[Composition, list[float]] = field(default_factory=dict)
     parts: dict[Op, list[float]] = field(default_factory=lambda: defaultdict(list))
-    probes: list[float] = field(default_factory=list)
+    steady: Steady = field(init=False)
     notes: list[str] = field(default_factory=list)
     rounds: int = 0
 
@@ -98,9 +98,9 @@ class InSitu:
             self.progress(0.0, "making the model")
             model = self.open()
             self._warm_up(model)
-            steady = Steady(lambda: model.seconds(PROBE), slowdowns=self.probes)
+            self.steady = Steady(lambda: model.seconds(PROBE))
             while self._room() and (self.rounds < FEWEST_ROUNDS or time.monotonic() < self.deadline):
-                self._round(model, steady, self.rounds)
+                self._round(model, self.rounds)
                 self.rounds += 1
         except KeyboardInterrupt:
             self.notes.append("iterations: interrupted before the end")
@@ -143,7 +143,7 @@ class InSitu:
                 f"iterations: {left_out} of {every} batches left out as too slow for the budget"
             )
 
-    def _round(self, model: Iterations, steady: Steady, number: int) -> None:
+    def _round(self, model: Iterations, number: int) -> None:
         """Take a sample of every batch, whole and in parts, in a new order."""
         drawn = random.Random(self.seed * 1000 + number)
         turns = [(batch, whole) for batch in self.wholes for whole in (True, False)]
@@ -155,10 +155,10 @@ class InSitu:
                 part = (number + done / len(turns)) / WANTED_ROUNDS
                 self.progress(min(0.99, part), f"round {number + 1}: an iteration of {_told(batch)}")
             if whole:
-                slowdown = steady.slowdown()
+                slowdown = self.steady.slowdown()
                 spent[batch] = model.seconds(batch) / slowdown
             elif batch in teach:
-                slowdown = steady.slowdown()
+                slowdown = self.steady.slowdown()
                 for op, seconds in model.parts(batch).items():
                     self.parts[op].append(seconds / slowdown)
         for batch, multiple in spent.items():  # A round is kept whole, or not at all.
@@ -167,7 +167,7 @@ class InSitu:
     @property
     def probe_s(self) -> float:
         """What a probe usually takes, in seconds."""
-        return quantile(self.probes, 0.5)
+        return self.steady.usual()
 
     def rows(self) -> tuple[Row, ...]:
         """One row for each operation of the batches that teach."""

@@ -5,8 +5,8 @@
   line misses it most, further sizes join the grid.
 - Then the grid is measured twice, one pass after the other, each in as many rounds as fit. A round
   takes one sample of every operation, in a new order, so that a slow minute spreads over all of them.
-- A row's time is the tenth percentile of its samples: the minimum is what a lucky warm cache gives,
-  the mean is what other programs on the machine make of it.
+- Each sample is divided by the slowdown of its moment, as `steady` has it; a row's time is the median of
+  them, times what a probe usually took.
 - Ctrl-C ends the measuring early when there is enough for rows; else it goes through.
 """
 
@@ -21,6 +21,7 @@ from llmos.costs.ops import Op, make_op, op_fields, show_family, show_op
 from llmos.costs.profile import Link, Row, Spread
 from llmos.errors import ProfileError
 from llmos.kernels.device import Device
+from llmos.kernels.steady import PRODUCT, Steady
 from llmos.quantile import quantile
 
 FEWEST_ROUNDS, WANTED_ROUNDS, MOST_ROUNDS = 3, 6, 12  # of each of the two passes
@@ -36,7 +37,10 @@ Progress = Callable[[float, str], None]
 
 @dataclass
 class Rounds:
-    """The measuring of one device under way: samples so far, and what is worth a note."""
+    """The measuring of one device under way: samples so far, and what is worth a note.
+
+    passes: samples, as multiples of a probe's time. steady: knows what those took, in seconds.
+    """
 
     device: Device
     deadline: float
@@ -45,7 +49,11 @@ class Rounds:
     notes: list[str] = field(default_factory=list)
     passes: list[dict[Op, list[float]]] = field(default_factory=list)
     refined: list[Op] = field(default_factory=list)
+    steady: Steady = field(init=False)
     _kept: dict[Op, float] = field(default_factory=dict)  # with the wall time of one sample
+
+    def __post_init__(self) -> None:
+        self.steady = Steady(lambda: self.device.sample(PRODUCT))
 
     def warm_up(self, ops: Iterable[Op]) -> None:
         """Run each operation once, and keep those that the budget allows to be timed often enough."""
@@ -136,7 +144,8 @@ class Rounds:
             for number, op in enumerate(order):
                 if number % 16 == 0:
                     self._tell(done, rounds, number / len(order), op)
-                samples[op].append(self.device.sample(op))
+                slowdown = self.steady.slowdown()
+                samples[op].append(self.device.sample(op) / slowdown)
         return rounds
 
     def _tell(self, done: int, rounds: int, part: float, op: Op) -> None:
@@ -147,9 +156,9 @@ class Rounds:
 
     def rows(self) -> tuple[Row, ...]:
         """One row per operation: from its fastest sample to the ninetieth percentile."""
-        rows = []
+        rows, unit = [], self.steady.usual()
         for op in sorted(self._kept, key=lambda op: (op.family, op.dims[1:], op.dims[0])):
-            samples = [sample for each in self.passes for sample in each[op]]
+            samples = [unit * sample for each in self.passes for sample in each[op]]
             low, middle, high = map(_seven_digits, (min(samples), _time(samples), quantile(samples, 0.9)))
             rows.append(Row(op, middle, low, high, len(samples)))
         return tuple(rows)
@@ -208,7 +217,7 @@ def _between(low: Op, high: Op) -> Op | None:
 
 
 def _time(samples: Sequence[float]) -> float:
-    return quantile(samples, 0.1)
+    return quantile(samples, 0.5)
 
 
 def _link(rows: Sequence[Row]) -> Link:
