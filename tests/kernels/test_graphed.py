@@ -10,7 +10,8 @@ from machines import engine, execute  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
-from llmos.costs.decoder import ModelShape  # noqa: E402
+from llmos.costs.decoder import Composition, ModelShape  # noqa: E402
+from llmos.costs.variants import _recorded  # noqa: E402
 from llmos.errors import LlmosError  # noqa: E402
 from llmos.kernels.executor import Executor  # noqa: E402
 from llmos.kernels.graphed import Graphed, Step, filled, variant  # noqa: E402
@@ -115,6 +116,16 @@ def test_batches_between_two_sizes_are_filled_up(requests):
     assert len(graphed.iterate(chunks)) == requests
     assert graphed.recorded == [(filled(requests), -(-requests // WIDE))]
     assert filled(requests) == next(size for size in (1, 2, 4, 8, 16) if size >= requests)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=20))
+def test_a_step_is_as_large_as_the_cost_model_takes_it_for(contexts):
+    graphed = Graphed(made())
+    batch = Composition((), tuple(contexts), len(contexts), WIDE)
+    graphed._step(len(contexts), max(contexts))
+    expected = _recorded(batch)
+    assert graphed.recorded == [(len(expected.decode), expected.padded // WIDE)]
+    assert expected.sampled == len(expected.decode)
 
 
 def test_a_step_is_recorded_once_and_then_replayed():
