@@ -186,3 +186,23 @@ def test_real_costs_keeps_its_promises():
     assert switch / 4 < new_page < switch * 4
     assert ns("major_fault_wait") > 24 * switch
     assert 1 / 4 < ns("major_fault") / ns("major_fault_wait") < 3 / 4
+
+
+def test_builds_share_a_profile_s_costs_until_it_is_another_one(tmp_path):
+    text = SCENARIO.replace('burst = "2 ms"', 'program = [{ vector_add = "8 MiB", dtype = "fp32" }]')
+
+    def built(**changes):
+        save_profile(profile(SECONDS, **changes), tmp_path / "mine.json")
+        return build(load_text(text, folder=tmp_path))
+
+    def took(spec):
+        return [task.cpu_ns for task in run(spec).state.tasks.values()]
+
+    once, again, slower = built(), built(), built(bandwidth_bytes_per_s=1e10)
+    assert once.cost_model is again.cost_model
+    assert took(once) == took(again)
+    # Two arrays of 8 MiB are read and one is written; the rest is the same.
+    more = round(3 * (8 << 20) * (1 / 1e10 - 1 / 1e11) * 1e9)
+    assert [late - early for early, late in zip(took(once), took(slower), strict=True)] == pytest.approx(
+        [more, more], abs=2
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from llmos.costs.model import CostModel
 from llmos.costs.profile import Profile, load_profile
@@ -29,6 +29,9 @@ from llmos.scenario.source import Findings, Scenario
 from llmos.scenario.spec import CacheSpec, CpuSpec, DeviceSpec, EngineSpec, MachineSpec, PolicySpec
 from llmos.scenario.work import Work, gather
 from llmos.serving.pacing import Foreseen
+
+MOST_MODELS: Final = 4
+"""Of so many profiles what they cost is kept from one build to the next."""
 
 Choice = str | Mapping[str, Any]
 FindPolicy = Callable[[Choice, World], PolicySpec | None]
@@ -222,7 +225,18 @@ def _costs(name: str | None, findings: Findings) -> tuple[CostModel | None, str]
     except ProfileError as error:
         findings.add_error(("profile",), error)
         return None, ""
-    return CostModel(profile), _source(profile)
+    return _model_of(profile), _source(profile)
+
+
+_models: list[CostModel] = []
+"""Those asked for last, the latest first."""
+
+
+def _model_of(profile: Profile) -> CostModel:
+    """The cost model of `profile`: builds share one, which keeps its answers for the next run."""
+    found = next((model for model in _models if model.profile is profile), None) or CostModel(profile)
+    _models[:] = [found, *(model for model in _models if model is not found)][:MOST_MODELS]
+    return found
 
 
 def source_of(scenario: Scenario, profile: str | None = None) -> str:

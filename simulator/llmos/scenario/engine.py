@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from llmos.costs.decoder import Composition, ModelShape, model_shape
@@ -15,6 +16,8 @@ from llmos.serving.pacing import Law, Predicted
 
 ONE: Final = Composition(decode=(1,), sampled=1)
 """The smallest batch: who cannot predict it lacks something."""
+
+_variant = lru_cache(maxsize=8)(variant)  # Runs of one model share the parts of its iterations.
 
 
 def pacing_of(engine: Engine, costs: CostModel | None, findings: Findings) -> Law | Predicted | None:
@@ -33,7 +36,7 @@ def pacing_of(engine: Engine, costs: CostModel | None, findings: Findings) -> La
         shape = shard(prune(whole, engine.pruned), engine.tensor_parallel, engine.all_reduce)
         IterationModel(costs, shape).predict(ONE)
         key = "speculative"
-        model = variant(costs, shape, engine.graph, _guessing(engine, shape))
+        model = _variant(costs, shape, engine.graph, _guessing(engine, shape))
         model.predict(ONE)
     except ProfileError as error:
         findings.add_error(("engine", key), error)
