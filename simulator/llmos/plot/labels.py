@@ -111,16 +111,15 @@ def _spots(ax: Axes, path: Points, size: tuple[float, float], dot: float) -> Box
     width, height = size
     middle = (path[:, 1] > frame.y0 + 0.06 * frame.height) & (path[:, 1] < frame.y0 + 0.97 * frame.height)
     path = path[middle] if middle.any() else path
-    edges = frame.x0 + 2 * dot, frame.y0 + 2 * dot, frame.x1 - width, frame.y1 - height
-    spots = []
-    for x, y in path[:: max(1, len(path) // MOST_SPOTS)]:
-        for left in (x + GAP * dot, x - GAP * dot - width, x - width / 2):
-            lows = [y + GAP * dot + i * height for i in range(STOREYS)]
-            for low in (y - height / 2, *lows, *(y - (low - y) - height for low in lows)):
-                # A name that would stick out moves in.
-                left_in, low_in = min(max(left, edges[0]), edges[2]), min(max(low, edges[1]), edges[3])
-                spots.append((left_in, low_in, left_in + width, low_in + height))
-    return np.array(spots)
+    x, y = path[:: max(1, len(path) // MOST_SPOTS)].T[:, :, None]
+    lefts = np.hstack([x + GAP * dot, x - GAP * dot - width, x - width / 2])
+    above = y + GAP * dot + height * np.arange(STOREYS)
+    lows = np.hstack([y - height / 2, above, y - (above - y) - height])
+    left, low = (each.ravel() for each in np.broadcast_arrays(lefts[:, :, None], lows[:, None, :]))
+    # A name that would stick out moves in.
+    left = np.minimum(np.maximum(left, frame.x0 + 2 * dot), frame.x1 - width)
+    low = np.minimum(np.maximum(low, frame.y0 + 2 * dot), frame.y1 - height)
+    return np.column_stack([left, low, left + width, low + height])
 
 
 def _rooms(spots: Boxes, others: Points, taken: Boxes, dot: float) -> Points:
