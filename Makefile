@@ -29,7 +29,7 @@ demo: $(VENV)/.demo
 	@"$(VENV)/bin/llmos" demo
 
 test: $(VENV)/.test
-	$(RUN) -m pytest -n 2 --dist worksteal
+	$(RUN) -m pytest -n 2
 
 lint: $(VENV)/.test
 	$(RUN) -m ruff check
