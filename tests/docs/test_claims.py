@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from comparisons import compared
 
 from llmos.scenario.compare import compare, estimate
-from llmos.scenario.load import find, load, load_text
+from llmos.scenario.load import find, load_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,9 +16,9 @@ def means(result, metric):
     return {column.scheduler: estimate(column.values[metric]).mean for column in result.columns}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def two_worlds():
-    return compare(load(find("two-worlds")))
+    return compared("two-worlds")
 
 
 @pytest.mark.parametrize("world", ["cpu", "llm"])
@@ -34,7 +35,7 @@ def test_readme_mlfq_answers_first(two_worlds, metric):
 
 
 def test_tutorial_sjf_does_not_help_and_srtf_does():
-    turnaround = means(compare(load(find("convoy"))), "cpu.turnaround_mean_ns")
+    turnaround = means(compared("convoy"), "cpu.turnaround_mean_ns")
     assert turnaround["sjf"] == turnaround["fcfs"]
     assert turnaround["srtf"] < turnaround["fcfs"] / 2
 

@@ -5,19 +5,21 @@ their results, and look at the difference before you commit it.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from llmos.scenario.build import build
-from llmos.scenario.compare import compare, estimate
+from llmos.scenario.compare import Comparison, compare, estimate
 from llmos.scenario.load import load, shipped
 from llmos.scenario.machine import run
+from llmos.scenario.source import Scenario
 from llmos.trace.metrics import metrics
 
 FOLDER = Path(__file__).parent / "golden"
 
 
-def summary(path: Path) -> dict[str, Any]:
+def summary(path: Path, compare: Callable[[Scenario], Comparison] = compare) -> dict[str, Any]:
     """What a scenario's own run yields, and the means of its comparison."""
     scenario = load(path)
     outcome = run(build(scenario))

@@ -13,6 +13,7 @@ from random import Random
 from statistics import mean
 
 import pytest
+from comparisons import compared
 
 from llmos.costs.model import CostModel
 from llmos.costs.ops import Matmul
@@ -42,9 +43,9 @@ def tasks_of(name, **options):
     return {task.name: task for task in state.tasks.values()}
 
 
-def means(name, seeds=None):
+def means(name):
     """Metric -> one mean per scheduler, in the order of the scenario's [compare]."""
-    columns = compare(load(shipped()[name]), seeds=seeds).columns
+    columns = compared(name).columns
     return {
         metric: [estimate(column.values[metric]).mean for column in columns] for metric in columns[0].values
     }
@@ -53,11 +54,11 @@ def means(name, seeds=None):
 @pytest.mark.parametrize("name", shipped())
 def test_the_golden_summary(name):
     expected = json.loads((golden.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    found = golden.summary(shipped()[name])
+    found = golden.summary(shipped()[name], lambda scenario: compared(scenario.name))
     assert found["metrics"] == pytest.approx(expected.pop("metrics"), rel=1e-6)
-    compared = expected.pop("compare")
-    assert found["compare"].keys() == compared.keys()
-    for scheduler, values in compared.items():
+    means = expected.pop("compare")
+    assert found["compare"].keys() == means.keys()
+    for scheduler, values in means.items():
         assert found["compare"][scheduler] == pytest.approx(values, rel=1e-6)
     assert {key: found[key] for key in expected} == expected, (
         "if this is meant: python tests/scenario/golden.py"

@@ -8,9 +8,9 @@ from itertools import pairwise
 from statistics import mean
 
 import pytest
+from comparisons import compared
 
 from llmos.scenario.build import build
-from llmos.scenario.compare import compare
 from llmos.scenario.load import load, load_text, shipped
 from llmos.scenario.machine import run
 from llmos.trace import events as ev
@@ -43,9 +43,9 @@ def changed(name, *changes):
     return by_name(run(build(load_text(text, folder=shipped()[name].parent))).state)
 
 
-def values_of(name, metric, seeds=None):
+def values_of(name, metric):
     """The means of a metric, one per scheduler of [compare]."""
-    return [mean(column.values[metric]) for column in compare(load(shipped()[name]), seeds=seeds).columns]
+    return [mean(column.values[metric]) for column in compared(name).columns]
 
 
 def events_of(name):
@@ -165,7 +165,7 @@ def test_lottery_stride_by_hand():
     # Stride: all in the last round of six quanta. A lottery is unbiased, but somebody is done early.
     assert stride >= (600 - 60) * MS
     assert rr < lottery < stride
-    column = compare(load(shipped()["lottery-stride"])).columns[1]
+    column = compared("lottery-stride").columns[1]
     assert len(set(column.values["cpu.turnaround_mean_ns"])) > 10  # of 20 seeds
     assert values_of("lottery-stride", "cpu.response_max_ns")[0] == 20 * MS
 
