@@ -12,7 +12,8 @@ def texts(figure: Figure) -> list[Text]:
     """Every text that can be seen."""
     figure.draw_without_rendering()
     found = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    return [text for text in found if text not in _beyond(figure)]
+    beyond = _beyond(figure)
+    return [text for text in found if text not in beyond]
 
 
 def _beyond(figure: Figure) -> set[Text]:

@@ -4,7 +4,7 @@ from fractions import Fraction
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import POLICIES, cores, engine, execute, task, tasks
 
@@ -284,6 +284,7 @@ def test_mlfq_refuses_what_makes_no_sense(parameters, says):
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
+@settings(max_examples=20)  # of each policy, hundreds in all
 @given(bursts=st.lists(st.integers(1, 40), min_size=1, max_size=6), priorities=st.permutations(range(6)))
 def test_the_same_file_gives_the_same_order_in_both_worlds(name, bursts, priorities):
     """A core and an engine of one slot whose iterations take 1 ns per token are the same processor.
