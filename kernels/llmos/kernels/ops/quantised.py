@@ -28,6 +28,9 @@ INNER_TILES = 8
 FEWEST_INT_ROWS = 32
 """More than 16 rows are what `torch._int_mm` wants on CUDA; fewer are filled up with zeros."""
 
+WIDEST_LANES = 16
+"""Numbers of fp32 in a register of a CPU with AVX-512."""
+
 
 # --- from numbers to codes and back -------------------------------------------------------------------
 
@@ -208,6 +211,12 @@ def _only_bf16_on_cpu(op: Matmul, device: str) -> str:
     return "" if (op.dtype, device) == ("bf16", "cpu") else "torch's kernel for it is for bf16 on CPUs"
 
 
+def _int8_on_cpu_lacks(op: Matmul, device: str) -> str:
+    # It takes 8 or 16 weights of a row at a time and has no end: it reads past them, and may crash.
+    whole = op.k % (2 * WIDEST_LANES) == 0
+    return _only_bf16_on_cpu(op, device) or ("" if whole else "k is no multiple of 32")
+
+
 def _int4_on_cpu_lacks(op: Matmul, device: str) -> str:
     whole = op.k % GROUP == 0 and op.n % 16 == 0
     return _only_bf16_on_cpu(op, device) or ("" if whole else "k is no multiple of 128, or n none of 16")
@@ -236,7 +245,7 @@ def _first_and_second(_x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
 INT8 = (
     Kernel(
         _int8_operands, run_int8_packed, exact_matmul, _first_and_second, quantise_int8,
-        _only_bf16_on_cpu, "torch._weight_int8pack_mm",
+        _int8_on_cpu_lacks, "torch._weight_int8pack_mm",
     ),
     Kernel(_int8_operands, run_int8, exact_matmul, _first_and_second, quantise_int8, note="written out"),
 )  # fmt: skip
