@@ -251,7 +251,8 @@ def taught(profile: Profile, measured: InSitu, shape: ModelShape, model: str) ->
     When too little was measured, only the notes say so.
     """
     if not measured.enough:
-        return msgspec.structs.replace(profile, notes=(*profile.notes, *measured.notes))
+        why = f"nothing was learnt of {model}: give it more time (--budget), or take a smaller model"
+        return msgspec.structs.replace(profile, notes=(*profile.notes, *measured.notes, why))
     inside = measured.rows()
     rows = (*_without_twins(profile.rows, inside), *inside)
     peaks = profile.peak_flops | _peaks(profile, inside)

@@ -30,6 +30,7 @@ from llmos.kernels.ways import Run, first_line, prepare, record, way_lacks
 SHORTEST_READING_S = 200e-6  # The clock itself takes about 1 us to read: at most half a percent of it.
 MOST_RUNS_PER_READING = 64
 USUAL_CACHE_BYTES = 32 * 2**20  # Where the system does not tell.
+USUAL_GPU_CACHE_BYTES = 64 * 2**20  # Where torch does not tell.
 LARGEST_POOL_BYTES = 512 * 2**20
 LAUNCHES = 500
 
@@ -104,8 +105,7 @@ class CudaDevice:
         torch.cuda.init()  # type: ignore[no-untyped-call]
         self._about: Any = torch.cuda.get_device_properties()
         self._pool = Pool(256 * 2**20, "cuda")
-        cache_bytes = int(getattr(self._about, "L2_cache_size", 64 * 2**20))
-        self._flush = torch.empty(2 * cache_bytes, dtype=torch.uint8, device="cuda")
+        self._flush = torch.empty(2 * second_cache_bytes(), dtype=torch.uint8, device="cuda")
         self._ready: set[tuple[Op, str]] = set()
 
     @property
@@ -259,6 +259,12 @@ def cpu_name() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine() or "unknown CPU"
+
+
+def second_cache_bytes() -> int:
+    """The size of the GPU's second-level cache, its last, or a usual one where torch does not tell."""
+    about: Any = torch.cuda.get_device_properties()
+    return int(getattr(about, "L2_cache_size", USUAL_GPU_CACHE_BYTES))
 
 
 def last_cache_bytes() -> int:

@@ -20,7 +20,7 @@ from llmos.costs.decoder import Composition, ModelShape
 from llmos.costs.ops import Op
 from llmos.kernels.llama import Chunk, Model, Observe
 from llmos.kernels.steady import PROBE
-from llmos.kernels.timers import last_cache_bytes
+from llmos.kernels.timers import last_cache_bytes, second_cache_bytes
 
 T = TypeVar("T")
 FEWEST_BLOCKS = 256
@@ -119,7 +119,8 @@ class RealIterations:
         self._random = random.Random(seed)
         self._watch = watch_for(device)
         probe = Composition()
-        wanted = 2 * last_cache_bytes() // (shape.kv_bytes_per_token * probe.block_tokens)
+        cache_bytes = second_cache_bytes() if device == "cuda" else last_cache_bytes()
+        wanted = 2 * cache_bytes // (shape.kv_bytes_per_token * probe.block_tokens)
         blocks = max(FEWEST_BLOCKS, wanted, -(-context // probe.block_tokens))
         self.model = Model(shape, blocks, seed=seed, device=device, positions=context)
         for layer in self.model.kv.layers:
