@@ -119,6 +119,42 @@ def test_what_cannot_be_timed_is_left_out_with_the_reason(monkeypatch):
     )
 
 
+ASKED = []
+
+
+class Counted(NullDevice):
+    """Notes what it is asked to run, and has no memory to examine products of bf16."""
+
+    def sample(self, op, way="eager"):
+        ASKED.append(op)
+        return super().sample(op, way)
+
+    def examine(self, op, way="eager"):
+        if op.dtype == "bf16":
+            raise RuntimeError("[enforce fail] not enough memory: you tried to allocate 8 bytes")
+        return super().examine(op, way)
+
+
+def test_a_product_that_would_take_minutes_is_not_even_begun(monkeypatch):
+    monkeypatch.setattr("llmos.kernels.device.NullDevice", lambda: Counted(ripple=0))
+    long = Matmul(16_000, 16_000, 16_000)
+    measured = bench("null", [Case("eager", long), Case("eager", Matmul(8, 64, 64))], budget_s=2)
+    assert long not in ASKED
+    (why,) = measured.left_out
+    assert why.endswith("81.9 s a run, at best, is too slow for a budget of 2 s"), (
+        "8.192 TFLOP at 100 GFLOP/s"
+    )
+
+
+def test_without_the_memory_for_an_exact_answer_there_is_still_a_time(monkeypatch):
+    monkeypatch.setattr("llmos.kernels.device.NullDevice", Counted)
+    measured = bench("null", cases_of(["matmul"], variants=["eager"], dtypes=["fp32", "bf16"]), budget_s=1)
+    assert [each.examined.stored_bytes > 0 for each in measured.rows] == [True, False]
+    assert measured.rows[1].seconds > 0
+    (why,) = measured.left_out
+    assert why.startswith("the error of eager, matmul 1024x512x64 bf16: [enforce fail] not enough memory")
+
+
 def test_when_nothing_can_be_timed_that_is_an_error(monkeypatch):
     monkeypatch.setattr("llmos.kernels.device.NullDevice", Picky)
     with pytest.raises(ProfileError, match="nothing of this can be timed here") as raised:

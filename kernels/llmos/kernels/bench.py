@@ -8,6 +8,7 @@
 - What a machine lacks, or what takes too long, is left out with the reason.
 """
 
+import math
 import random
 import time
 from collections.abc import Iterable, Sequence
@@ -120,6 +121,7 @@ class _Rounds:
     progress: Progress
     passes: list[dict[Case, list[float]]] = field(default_factory=lambda: [{}, {}])
     left_out: list[str] = field(default_factory=list)
+    rates: dict[str, float] = field(default_factory=dict)  # FLOP/s of the probes, by kind of arithmetic
     steady: Steady = field(init=False)
 
     def __post_init__(self) -> None:
@@ -141,6 +143,9 @@ class _Rounds:
         what = f"{case.variant}, {show_op(case.op)}"
         if case.op.bytes > MOST_BYTES:
             return f"{what}: its operands are more than {MOST_BYTES >> 30} GiB"
+        at_best = case.op.flops / self.rates.get(case.op.arithmetic, math.inf)
+        if at_best > self.budget_s:  # Nobody can interrupt a product that takes minutes.
+            return f"{what}: {at_best:.3g} s a run, at best, is too slow for a budget of {self.budget_s:g} s"
         try:
             self.device.sample(case.op, case.way)
             seconds = self.device.sample(case.op, case.way)
@@ -148,7 +153,20 @@ class _Rounds:
             return f"{what}: {' '.join(str(error).split())[:160] or type(error).__name__}"
         if seconds * 2 * FEWEST > self.budget_s:
             return f"{what}: {seconds:.3g} s a run is too slow for a budget of {self.budget_s:g} s"
+        if case.variant == PROBE:
+            self.rates[case.op.arithmetic] = case.op.flops / seconds
         return ""
+
+    def examined(self, case: Case) -> Examined:
+        """How exact a case is, and what it keeps; of a probe nothing, nor where there is no memory for it."""
+        if case.variant == PROBE:
+            return Examined(None, 0)
+        try:
+            return self.device.examine(case.op, case.way)
+        except (RuntimeError, MemoryError) as error:
+            why = " ".join(str(error).split())[:160] or type(error).__name__
+            self.left_out.append(f"the error of {case.variant}, {show_op(case.op)}: {why}")
+            return Examined(None, 0)
 
     def measure(self) -> None:
         """Time all of them in two passes, until the rounds or the time are spent."""
@@ -190,7 +208,7 @@ def bench(
     with open_device(device) as machine:
         pressures = [cpu_pressure()]
         rounds = _Rounds(machine, 0.0, budget_s, progress)
-        rounds.warm_up([*cases, *_probes(cases, machine.kind)])
+        rounds.warm_up([*_probes(cases, machine.kind), *cases])
         shown = [case for case in rounds.passes[0] if case.variant != PROBE]
         if not shown:
             raise ProfileError("nothing of this can be timed here", hint="; ".join(rounds.left_out)[:1000])
@@ -199,11 +217,7 @@ def bench(
         progress(0.9, "launch overhead, memory bandwidth and errors")
         launches = {way: min(machine.launch(way) for _ in range(5)) for way in _ways(shown)}
         copies = quantile([machine.copy_rate() for _ in range(10)], 0.9)
-        unknown = Examined(None, 0)
-        every = [
-            rounds.timed(case, machine.examine(case.op, case.way) if case in shown else unknown)
-            for case in rounds.passes[0]
-        ]
+        every = [rounds.timed(case, rounds.examined(case)) for case in rounds.passes[0]]
         pressures.append(cpu_pressure())
         facts, clock = machine.facts, machine.clock
     peaks = _peaks(every)
