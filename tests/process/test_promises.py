@@ -91,7 +91,7 @@ def machines(draw, *, plain=False):
         convention=draw(st.sampled_from(["textbook", "ostep"])),
         servers=draw(st.integers(0, 1)),
         shared=SHARED,
-        max_events=20_000,
+        max_events=4_000,
         **more,
     )
 
