@@ -188,6 +188,14 @@ def test_real_costs_keeps_its_promises():
     assert 1 / 4 < ns("major_fault") / ns("major_fault_wait") < 3 / 4
 
 
+@pytest.mark.parametrize("word", ["mesured", "Measured", "measured "])
+@pytest.mark.parametrize("key", ['context_switch = "measured"', 'bandwidth = "measured"'])
+def test_a_word_that_is_nearly_measured_is_told(machine, key, word):
+    with pytest.raises(ScenarioError, match=f'"{word}" cannot be read') as caught:
+        machine(SCENARIO.replace(key, key.replace("measured", word)))
+    assert 'did you mean "measured"?' in str(caught.value)
+
+
 def test_builds_share_a_profile_s_costs_until_it_is_another_one(tmp_path):
     text = SCENARIO.replace('burst = "2 ms"', 'program = [{ vector_add = "8 MiB", dtype = "fp32" }]')
 

@@ -217,6 +217,7 @@ def test_a_python_function_that_fails_is_a_policy_error(tmp_path, function, says
         ("program = [{ matmul = [1, 2, 0] }]", "at least 1"),
         ("program = [{ matmul = [1, 2, 3], dtype = 'fp64' }]", "should not be"),
         ("program = [{ vector_add = 0 }]", "1 to 2"),
+        ("program = [{ vector_add = 1.5 }]", 'a number of elements, or a size such as "64 MiB", not 1.5'),
         ("program = [{ vector_add = '1 B' }]", "1 to 2"),
         ("program = [{ vector_add = '1 m' }]", "no unit"),
         ("program = [{ matmul = [1, 2, 3], weights = 'int5' }]", 'did you mean "int'),

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 
+from llmos.errors import did_you_mean
 from llmos.scenario import units
 from llmos.scenario.units import UnfitError
 
@@ -37,11 +38,18 @@ def _duration(value: object, info: ValidationInfo) -> int:
 
 
 def _cost(value: object, info: ValidationInfo) -> int | str:
-    return "measured" if value == "measured" else units.duration_ns(value, _tick(info))
+    return _measured(value) or units.duration_ns(value, _tick(info))
 
 
 def _bandwidth(value: object) -> int | str:
-    return "measured" if value == "measured" else units.size_bytes(value)
+    return _measured(value) or units.size_bytes(value)
+
+
+def _measured(value: object) -> str:
+    """The word "measured" if it is that, else nothing; raises UnfitError when it only looks like it."""
+    if value != "measured" and isinstance(value, str) and (hint := did_you_mean(value, ["measured"])):
+        raise UnfitError(f"{units.shown(value)} cannot be read", hint=hint)
+    return "measured" if value == "measured" else ""
 
 
 def _positive_duration(value: object, info: ValidationInfo) -> int:

@@ -33,6 +33,13 @@ def _some(size: int) -> int:
 
 Bytes = Annotated[Size, AfterValidator(_some)]
 
+
+def _length(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise UnfitError(f'it should be a number of elements, or a size such as "64 MiB", not {shown(value)}')
+    return value
+
+
 ABOUT: Final = {
     "m": "Rows of the first matrix: tokens, in a layer.",
     "k": "Columns of the first matrix, rows of the second.",
@@ -93,7 +100,9 @@ class MatmulStep(OperationStep):
 class VectorAddStep(OperationStep):
     """Add two vectors, for as long as the cost profile says."""
 
-    vector_add: int | str = Field(description='Length of a vector: its elements, or its size as in "64 MiB".')
+    vector_add: Annotated[int | str, BeforeValidator(_length)] = Field(
+        description='Length of a vector: its elements, or its size as in "64 MiB".'
+    )
     dtype: Dtype = Field(default="fp32", description=ABOUT["dtype"])
 
     @property
