@@ -25,6 +25,21 @@ def own_data(tmp_path, monkeypatch):
     monkeypatch.setenv("LLMOS_DATA", str(tmp_path / "data"))
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A quick calibration of the null device, and the folder that it was kept in."""
+    folder = tmp_path_factory.mktemp("saved")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMOS_DATA", str(folder))
+        return calibrate("null", quick=True), folder
+
+
+@pytest.fixture
+def profile(saved, monkeypatch):
+    monkeypatch.setenv("LLMOS_DATA", str(saved[1]))
+    return saved[0]
+
+
 def silent(fraction, doing):
     pass
 
@@ -38,8 +53,7 @@ def rounds_of(device, ops, *, budget_s=5.0, progress=silent):
 # --- a whole calibration, of nothing ---
 
 
-def test_a_calibration_finds_the_machine_that_was_pretended():
-    profile = calibrate("null", quick=True)
+def test_a_calibration_finds_the_machine_that_was_pretended(profile):
     # The null device computes 100 GFLOP/s, moves 20 GB/s and launches in 2 us, give or take a few percent.
     for rate in profile.peak_flops.values():
         assert rate == pytest.approx(100e9, rel=0.1)
@@ -51,8 +65,7 @@ def test_a_calibration_finds_the_machine_that_was_pretended():
     assert profile.notes == ()
 
 
-def test_a_calibration_is_kept_under_its_name_and_predicts():
-    profile = calibrate("null", quick=True)
+def test_a_calibration_is_kept_under_its_name_and_predicts(profile):
     assert load_profile("null-device") == profile
     cost = CostModel(profile).predict(Matmul(5, 640, 640))
     # On paper: 1.66 MB at 20 GB/s and a launch.
@@ -60,26 +73,20 @@ def test_a_calibration_is_kept_under_its_name_and_predicts():
     assert cost.source.startswith("roofline x residual (null-device, measured")
 
 
-def test_a_pretended_machine_is_never_this_machine():
-    calibrate("null", quick=True)
+def test_a_pretended_machine_is_never_this_machine(profile):
     with pytest.raises(ProfileError, match="has not been measured"):
         load_profile("this-machine")
 
 
-def test_without_saving_nothing_is_written():
-    calibrate("null", quick=True, save=False)
+def test_a_null_calibration_repeats_itself_and_is_written_only_when_asked_to(saved):
+    again = calibrate("null", quick=True, save=False)
+    assert again.rows == saved[0].rows
+    assert again.noise == saved[0].noise
+    assert again.holdout == saved[0].holdout
     assert not user_folder().exists()
 
 
-def test_a_null_calibration_repeats_itself():
-    first, second = (calibrate("null", quick=True, save=False) for _ in range(2))
-    assert first.rows == second.rows
-    assert first.noise == second.noise
-    assert first.holdout == second.holdout
-
-
-def test_the_grid_is_measured_from_decode_to_prefill_in_all_dtypes():
-    profile = calibrate("null", quick=True, save=False)
+def test_the_grid_is_measured_from_decode_to_prefill_in_all_dtypes(profile):
     curves = {}
     for row in profile.rows:
         if row.op.kind == "matmul":
@@ -101,8 +108,7 @@ def test_progress_goes_from_start_to_end():
     assert all(doing for _, doing in heard)
 
 
-def test_the_profile_tells_neither_whose_machine_it_is_nor_where():
-    calibrate("null", quick=True)
+def test_the_profile_tells_neither_whose_machine_it_is_nor_where(profile):
     text = (user_folder() / "null-device.json").read_text()
     assert platform.node() not in text
     assert str(user_folder()) not in text
@@ -302,8 +308,7 @@ def test_a_device_on_which_nothing_is_fast_enough_is_told():
 # --- drift ---
 
 
-def test_a_machine_that_did_not_change_has_not_drifted():
-    profile = calibrate("null", quick=True, save=False)
+def test_a_machine_that_did_not_change_has_not_drifted(profile):
     drift = check_profile(profile, "null")
     assert drift.ratio == pytest.approx(1, abs=0.03)
     assert drift.low <= drift.ratio <= drift.high
@@ -312,8 +317,7 @@ def test_a_machine_that_did_not_change_has_not_drifted():
     assert drift.within_noise
 
 
-def test_a_machine_twice_as_slow_has_drifted_by_two(monkeypatch):
-    profile = calibrate("null", quick=True, save=False)
+def test_a_machine_twice_as_slow_has_drifted_by_two(profile, monkeypatch):
     monkeypatch.setattr(Slowing, "slow_after", 0)
     monkeypatch.setattr("llmos.kernels.device.NullDevice", Slowing)
     drift = check_profile(profile, "null")
@@ -353,8 +357,7 @@ def test_where_torch_is_not_there_the_cure_is_named(monkeypatch):
         pass
 
 
-def test_the_file_of_a_calibration_is_plain_json():
-    calibrate("null", quick=True)
+def test_the_file_of_a_calibration_is_plain_json(profile):
     document = json.loads((user_folder() / "null-device.json").read_text())
     assert document["schema"] == 2
     assert {row["op"] for row in document["rows"]} == set(OPS) - {

@@ -279,16 +279,17 @@ def test_an_interrupted_model_does_not_cost_what_was_measured_before(moment):
 
 
 @pytest.mark.parametrize(
-    ("model", "dtype", "words"),
+    ("model", "how", "words"),
     [
-        ("tiny-2mm", None, 'did you mean "tiny-2m"'),
-        ("llama-3-8b", None, "too large to be run here"),
-        ("tiny-2m", "fp8", "fp32, bf16, fp16"),
+        ("tiny-2mm", {}, 'did you mean "tiny-2m"'),
+        ("llama-3-8b", {}, "too large to be run here"),
+        ("tiny-2m", {"dtype": "fp8"}, "fp32, bf16, fp16"),
+        ("tiny-2m", {"weights": "int9"}, "int8, int4"),
     ],
 )
-def test_a_model_that_cannot_run_is_refused_before_anything_is_measured(model, dtype, words):
+def test_a_model_that_cannot_run_is_refused_before_anything_is_measured(model, how, words):
     with pytest.raises(ProfileError, match=words):
-        calibrate("null", model=model, dtype=dtype, progress=stop_at(""))
+        calibrate("null", model=model, **how, progress=stop_at(""))
 
 
 @pytest.mark.parametrize("words", [{"dtype": "bf16"}, {"weights": "int8"}])
@@ -298,14 +299,14 @@ def test_what_is_said_of_a_model_needs_one(words):
     assert "--model" in str(caught.value)
 
 
-def test_a_model_is_measured_with_its_weights_stored_as_asked(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLMOS_DATA", str(tmp_path))
-    found = calibrate("null", quick=True, model="tiny-2m", weights="int8", budget_s=10)
-    (fit,) = found.iterations
-    assert fit.weights == "int8"
+def test_what_a_model_taught_is_for_weights_stored_as_they_were():
     shape = model_shape("tiny-2m", None, "int8")
-    assert IterationModel(CostModel(found), shape).own == fit
-    assert IterationModel(CostModel(found), SHAPE).own is None
+    found = InSitu(lambda: PretendedIterations(NullDevice(), shape), time.monotonic() + 60, silent)
+    found.measure()
+    after = taught(profile(), found, shape, "tiny-2m")
+    assert after.iterations[0].weights == "int8"
+    assert IterationModel(CostModel(after), shape).own == after.iterations[0]
+    assert IterationModel(CostModel(after), SHAPE).own is None
 
 
 # --- for real ---
