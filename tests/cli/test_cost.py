@@ -38,6 +38,11 @@ def test_the_table_says_what_holds_up_and_the_picture_is_drawn(tmp_path):
     assert (tmp_path / "cost.png").stat().st_size > 10_000
 
 
+def test_the_last_token_of_a_prompt_is_a_request_with_a_context_of_its_own(tmp_path):
+    shown = ok(llmos(tmp_path, "cost", "tiny-2m", "--decode", "8x1024", "--prefill", "1"))
+    assert "8 x a token, the last of 1,024 and 1 x a token, the last of 1\n" in shown
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [

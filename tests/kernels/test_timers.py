@@ -12,7 +12,7 @@ from llmos.errors import ProfileError  # noqa: E402
 from llmos.kernels import timers  # noqa: E402
 from llmos.kernels.calibrate import calibrate  # noqa: E402
 from llmos.kernels.device import open_device  # noqa: E402
-from llmos.kernels.pool import Pool  # noqa: E402
+from llmos.kernels.pool import Fresh, Pool  # noqa: E402
 from llmos.kernels.timers import last_cache_bytes, one_thread  # noqa: E402
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
@@ -58,6 +58,13 @@ def test_inputs_are_random_numbers_in_every_dtype():
         values = pool.take(10_000, dtype, "in").float()
         assert torch.isfinite(values).all()
         assert values.std().item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8])
+def test_whole_numbers_take_all_bit_patterns(dtype):
+    assert len(Pool(2**16, "cpu").take(2**16, dtype).unique()) == 2**8
+    assert len(Fresh("cpu").take(2**16, dtype).unique()) == 2**8
+    assert Pool(2**16, "cpu").take(8, torch.int64, "out").numel() == 8
 
 
 def test_one_thread_lasts_as_long_as_its_block():

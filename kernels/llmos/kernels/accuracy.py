@@ -6,7 +6,8 @@
 - Weights are drawn from a normal distribution. Real ones have outliers, which groups of 128 bear better
   than whole rows.
 - For sampling it is the share of rows for which another token was chosen.
-- A large operation is checked on fewer rows, for float64 is slow.
+- A large operation is checked on less of its running size (fewer rows, a shorter context), for float64 is
+  slow.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ PRUNED_SHARE = 0.5
 
 
 def checked(op: Op) -> Op:
-    """`op` with so few rows that it can be checked quickly."""
+    """`op`, so small that it can be checked quickly."""
     every: Any = op
     name, rows = op.sizes()[0], op.dims[0]
     fewer = max(1, min(rows, rows * MOST_FLOPS // max(op.flops, 1)))

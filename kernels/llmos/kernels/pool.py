@@ -106,8 +106,8 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
 def _random(count: int, dtype: torch.dtype, device: str, generator: torch.Generator | None) -> Tensor:
     if dtype.is_floating_point:
         return torch.randn(count, generator=generator, device=device).to(dtype)
-    low, high = torch.iinfo(dtype).min, torch.iinfo(dtype).max
-    return torch.randint(low, high, (count,), generator=generator, device=device, dtype=dtype)
+    low, past = torch.iinfo(dtype).min, min(torch.iinfo(dtype).max + 1, 2**63 - 1)  # more is no argument
+    return torch.randint(low, past, (count,), generator=generator, device=device, dtype=dtype)
 
 
 def _places(count: int, below: int, device: str, generator: torch.Generator | None) -> Tensor:

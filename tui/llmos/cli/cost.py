@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,9 @@ def _bounds(found: list[Share], total: float) -> str:
 
 def _batch(batch: Composition) -> str:
     parts = [f"a prompt of {new:,} tokens" for new, _ in batch.prefill]
-    if batch.decode:
-        parts.append(f"{len(batch.decode):,} x a token after {batch.decode[0]:,}")
+    parts += [
+        f"{many:,} x a token, the last of {context:,}" for context, many in Counter(batch.decode).items()
+    ]
     return " and ".join(parts)
 
 
