@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmos.costs.model import UNKNOWN_ERROR, Cost, CostModel
-from llmos.costs.ops import Matmul, VectorAdd
+from llmos.costs.ops import Matmul, PrefillAttention, RmsNorm, VectorAdd
 from llmos.costs.profile import Profile, Row, Spread, load_profile
 from llmos.errors import ProfileError
 
@@ -31,6 +31,44 @@ def test_the_interval_of_an_exact_row_is_never_narrower_than_the_noise(make):
     cost = CostModel(profile).predict(op)
     assert cost.low == pytest.approx(1e-3 / 1.5)
     assert cost.high == pytest.approx(1e-3 * 1.5)
+
+
+def test_an_exact_row_of_a_kind_with_its_own_noise_has_that_interval(make):
+    product, norm, wide = Matmul(4, 512, 512), RmsNorm(4, 512, "fp32"), Spread(0.2, 0.6, 10)
+    rows = [(product, 1e-3), (norm, 1e-5)]
+    costs = CostModel(make(rows, noise=Spread(0.1, 0.5, 20), noise_of={"rms_norm": wide}))
+    assert costs.predict(norm).high == pytest.approx(1e-5 * 1.6)
+    assert costs.predict(norm).low == pytest.approx(1e-5 / 1.6)
+    assert costs.predict(product).high == pytest.approx(1e-3 * 1.5), "of the others, that of all together"
+
+
+def test_no_interval_is_narrower_than_the_noise_of_its_kind(make):
+    known, noisy = {"interpolated": Spread(0.05, 0.3, 9)}, {"matmul": Spread(0.1, 0.7, 10)}
+    rows = [(Matmul(m, 512, 512), power_law(m)) for m in SIZES]
+    cost = CostModel(make(rows, holdout=known, noise_of=noisy)).predict(Matmul(5, 512, 512))
+    assert cost.high == pytest.approx(cost.seconds * 1.7)
+
+
+def on_a_device(make, *, tiled):
+    """Attention on a device that computes 50 times slower than its data sheet says, in whole tiles or not."""
+    ops = [
+        PrefillAttention(t, t, heads, 2, 64, batch)
+        for t in (4, 16, 64, 200, 500)
+        for heads in (2, 8, 32)
+        for batch in (1, 8)
+    ]
+    flops = [op.tiled_flops if tiled else op.flops for op in ops]
+    taken = [1e-6 + math.hypot(50 * f / 2e12, op.bytes / 1e11) for f, op in zip(flops, ops, strict=True)]
+    return CostModel(make(zip(ops, taken, strict=True)))
+
+
+@pytest.mark.parametrize("tiled", [True, False])
+def test_the_rows_tell_whether_a_device_computes_whole_tiles(make, tiled):
+    # In tiles, the 4 x 8 queries that share a key are 128, and the 300 keys of each are 384.
+    new = PrefillAttention(8, 300, 8, 2, 64, 8)
+    flops = 4 * 8 * 2 * 128 * 64 * 384 if tiled else 4 * 8 * 8 * 64 * (8 * 593 // 2)
+    seconds = 1e-6 + math.hypot(50 * flops / 2e12, new.bytes / 1e11)
+    assert on_a_device(make, tiled=tiled).predict(new).seconds == pytest.approx(seconds, rel=0.05)
 
 
 @given(st.integers(1, 256))

@@ -129,11 +129,25 @@ def test_causal_attention_counts_the_pairs_that_it_looks_at(tokens, past):
     assert op.flops == 3 * 6 * 16 * pairs * 4  # a product and a sum for the score, two for the value
 
 
+@given(st.integers(1, 300), st.integers(0, 300), st.sampled_from([1, 2, 3]))
+def test_causal_attention_in_whole_tiles_counts_the_tiles_that_it_looks_at(tokens, past, group):
+    # Each new token has a key of its own; tiles of keys end with the tile of tokens that sees them last.
+    op = PrefillAttention(tokens, past + tokens, 2 * group, 2, 16, batch=3)
+    keys, rows = -(-op.context // 128), -(-tokens // 128)
+    seen = [keys - later for later in range(rows)]
+    queries = 2 * 128 * -(-tokens * group // 128)
+    assert op.tiled_flops * len(seen) == 4 * 3 * queries * 16 * 128 * sum(seen)
+    assert op.tiled_flops >= op.flops
+    exact = PrefillAttention(tokens, past + tokens, 2 * group, 2, 16, batch=3, dtype="fp32")
+    assert exact.tiled_flops == exact.flops
+
+
 @given(st.integers(1, 1000))
 def test_a_prefill_of_one_token_is_a_decode(context):
     prefill = PrefillAttention(1, context, 8, 2, 64, 5)
     decode = DecodeAttention(context, 5, 8, 2, 64)
     assert (prefill.flops, prefill.bytes) == (decode.flops, decode.bytes)
+    assert prefill.tiled_flops == decode.tiled_flops
 
 
 def test_decoding_reads_all_keys_and_values_once():

@@ -34,6 +34,9 @@ UNKNOWN_ERROR = {EXACT: 0.10, INTERPOLATED: 0.25, RESIDUAL: 0.50, ROOFLINE: 1.25
 # A line is drawn between rows whose running sizes are at most this many times apart. On a public table
 # of H100 matmuls it was 3 % off (median) up to here, and more than 10 % from twice as much on.
 WIDEST_GAP = 4
+# A device is taken to compute whole tiles if that makes its rows e**5 times as likely, which is called very
+# strong evidence. Source: R. E. Kass, A. E. Raftery, Bayes Factors, JASA 90(430), 1995.
+SURE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class CostModel:
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self._answers: dict[Op, Cost] = {}
-        self._residuals: dict[tuple[str, ...], Residual] = {}
+        self._residuals: dict[tuple[str, ...], tuple[Residual, bool]] = {}
 
     @cached_property
     def _rows(self) -> dict[Op, Row]:
@@ -89,22 +92,29 @@ class CostModel:
             error = self._error(EXACT, op)
             low, high = min(row.low, row.seconds / (1 + error)), max(row.high, row.seconds * (1 + error))
             return Cost(row.seconds, low, high, self._source(EXACT))
-        parts = self.profile.parts(op)
         if op.family not in self._families:
             return self._cost(op, self.profile.roofline(op), ROOFLINE)
         curve = self._curves[op.family].get(op.dims[1:])
         if curve is not None and (between := curve.at(op.dims[0])):
             return self._cost(op, between, INTERPOLATED)
-        guess = self._residual(op.family).predict(op.dims, parts)
+        residual, tiled = self._residual(op.family)
+        guess = residual.predict(op.dims, self.profile.parts(op, tiled=tiled))
         seconds = curve.within(op.dims[0], guess.seconds) if curve else guess.seconds
         return self._cost(op, seconds, RESIDUAL, guess.unsure)
 
-    def _residual(self, family: tuple[str, ...]) -> "Residual":
+    def _residual(self, family: tuple[str, ...]) -> "tuple[Residual, bool]":
+        """What the family's rows teach, and whether by them the device computes whole tiles."""
         if family not in self._residuals:
-            rows = self._families[family]
-            known = tuple((row.op.dims, self.profile.parts(row.op), row.seconds) for row in rows)
-            self._residuals[family] = _learned(known)
+            exact, tiled = (self._learned(family, tiled=tiled) for tiled in (False, True))
+            sure = exact.unlikely - tiled.unlikely > SURE
+            self._residuals[family] = (tiled, True) if sure else (exact, False)
         return self._residuals[family]
+
+    def _learned(self, family: tuple[str, ...], *, tiled: bool) -> "Residual":
+        rows = self._families[family]
+        return _learned(
+            tuple((row.op.dims, self.profile.parts(row.op, tiled=tiled), row.seconds) for row in rows)
+        )
 
     def _cost(self, op: Op, seconds: float, method: str, unsure: float = 1.0) -> Cost:
         error = self._error(method, op) * max(unsure, 1.0)
@@ -112,7 +122,8 @@ class CostModel:
 
     def _error(self, method: str, op: Op) -> float:
         """How far off such predictions were, of this kind of operation if enough of them were held out."""
-        noise = self.profile.noise.p95 if self.profile.noise else 0.0
+        floor = self.profile.noise_of.get(op.kind) or self.profile.noise
+        noise = floor.p95 if floor else 0.0
         if method == EXACT and noise:
             return noise
         held_out = self.profile.holdout
@@ -148,7 +159,7 @@ class _Curve:
         return min(max(seconds, least), most)
 
 
-@lru_cache(maxsize=16)  # A sweep asks the same for every run, and learning takes a tenth of a second.
+@lru_cache(maxsize=32)  # A sweep asks the same for every run, and learning takes a tenth of a second.
 def _learned(rows: "tuple[tuple[tuple[int, ...], Parts, float], ...]") -> "Residual":
     from llmos.costs.residual import Residual  # And numpy, which many runs do without.
 

@@ -97,7 +97,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """One machine's costs.
 
     clock: how time was taken. source: whose figures these are, unless they were measured here.
-    noise: the same grid measured twice, relative difference.
+    noise: the same grid measured twice, relative difference; noise_of: that of each kind of operation
+    with enough rows.
     holdout: for each way of predicting, its error on rows that were held out.
     peak_flops, bandwidth_bytes_per_s, launch_s: the roofline; what a data sheet promises is
     multiplied by the two efficiencies. links: by the name that an operation gives its `link`.
@@ -126,6 +127,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     iterations: tuple[IterationFit, ...] = ()
     pressure_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
     noise: Spread | None = None
+    noise_of: dict[str, Spread] = {}
     holdout: dict[str, Spread] = {}
     notes: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
@@ -151,15 +153,15 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         launch, compute, memory = self.parts(op)
         return launch + max(compute, memory)
 
-    def parts(self, op: Op) -> tuple[float, float, float]:
+    def parts(self, op: Op, *, tiled: bool = False) -> tuple[float, float, float]:
         """What the roofline of `op` is made of: seconds of its launch, of computing and of moving.
 
-        Raises ProfileError as `roofline` does.
+        tiled: computed in whole tiles. Raises ProfileError as `roofline` does.
         """
         if op.link != "memory":
             return self._over_link(op)
         memory = op.bytes / (self.bandwidth_bytes_per_s * self.memory_efficiency)
-        return self.launch_s, self._compute(op), memory
+        return self.launch_s, self._compute(op, op.tiled_flops if tiled else op.flops), memory
 
     def least(self, op: Op) -> float:
         """Seconds that `op` takes at full speed with nothing to launch, and from a cache if it can be."""
@@ -168,15 +170,15 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             return launch + memory
         return compute if op.bytes <= IN_A_CACHE else max(compute, memory)
 
-    def _compute(self, op: Op) -> float:
-        if not op.flops:
+    def _compute(self, op: Op, flops: int) -> float:
+        if not flops:
             return 0.0
         if op.arithmetic not in self.peak_flops:
             raise ProfileError(
                 f"profile {self.name} has no figures for {op.arithmetic}",
                 hint=f"it has: {', '.join(self.peak_flops)}; use one of these, or another profile",
             )
-        return op.flops / (self.peak_flops[op.arithmetic] * self.compute_efficiency)
+        return flops / (self.peak_flops[op.arithmetic] * self.compute_efficiency)
 
     def _over_link(self, op: Op) -> tuple[float, float, float]:
         link = self.links.get(op.link) or self._file_link(op.link)

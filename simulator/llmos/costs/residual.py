@@ -59,6 +59,7 @@ class Residual:
     """What at least one row of a family took beyond its roofline, and so what others will.
 
     sizes: (N, D) whole numbers. parts: of each row's roofline. seconds: what each row took.
+    unlikely: minus the logarithm of how likely these rows are; of two rooflines, the lower is the better.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Residual:
         self._off = off - self._usual
         rows = self._place(features)
         some = np.unique(np.linspace(0, len(off) - 1, min(len(off), SEARCHED)).round().astype(int))
-        lengths, self._noise = _search(rows[some], self._off[some])
+        lengths, self._noise, self.unlikely = _search(rows[some], self._off[some])
         self._lengths = self._lengths * lengths
         self._rows = rows / lengths
         self._all = _Solved(self._rows, self._off, self._noise) if len(off) <= ALL else None
@@ -172,12 +173,12 @@ def _alike(squares: Array) -> Array:
     return np.asarray((1 + far) * np.exp(-far), float)
 
 
-def _search(rows: Array, off: Array) -> tuple[Array, float]:
-    """The length of each feature, and the noise, that make the rows likeliest."""
+def _search(rows: Array, off: Array) -> tuple[Array, float, float]:
+    """The length of each feature, and the noise, that make the rows likeliest, and how unlikely they stay."""
     squares = _squares(rows)
     usual = np.log([*[USUAL_LENGTH] * rows.shape[1], USUAL_NOISE])
     if not off.any():
-        return np.asarray(np.exp(usual[:-1]), float), USUAL_NOISE
+        return np.asarray(np.exp(usual[:-1]), float), USUAL_NOISE, -math.inf
 
     def alike(logs: Array) -> Array:
         return _alike((squares * np.exp(-2 * logs[:-1])[:, None, None]).sum(axis=0))
@@ -192,7 +193,7 @@ def _search(rows: Array, off: Array) -> tuple[Array, float]:
     best = _downhill(lambda logs: unlikely(logs, trusting), usual)
     doubts = _doubts(alike(best), off, math.exp(best[-1]))
     best = _downhill(lambda logs: unlikely(logs, doubts), best)
-    return np.asarray(np.exp(best[:-1]), float), math.exp(best[-1])
+    return np.asarray(np.exp(best[:-1]), float), math.exp(best[-1]), unlikely(best, doubts)
 
 
 def _downhill(height: Callable[[Array], float], start: Array) -> Array:

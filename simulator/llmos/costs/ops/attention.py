@@ -3,6 +3,7 @@
 - Grouped-query attention: `kv_heads` below `heads`, each key and value serving heads/kv_heads queries.
 - Source: FLOPs of a causal prefill count the half of the scores that are used, for each new token
   those of itself and of what came before it.
+- Matrix units compute whole tiles of `TILE` queries by `TILE` keys; queries that share a key lie in one tile.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from llmos.errors import ProfileError
 
 LAYOUTS = ("contiguous", "paged")
 """Where keys and values lie: each request's in one piece, or in blocks found by a block table."""
+
+TILE = 128
+"""Queries, and keys, of a tile. Source: J. Shah et al., FlashAttention-3, NeurIPS 2024 (128 dimensions)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,13 @@ class PrefillAttention(Op):
         return 4 * self.batch * self.heads * self.head_dim * pairs
 
     @property
+    def tiled_flops(self) -> int:
+        tile = _tile(self.dtype)
+        queries = self.kv_heads * _whole(self.tokens * self.heads // self.kv_heads, tile)
+        keys = 2 * _whole(self.context, tile) - _whole(self.tokens, tile) + tile  # twice those of a query
+        return 2 * self.batch * queries * self.head_dim * keys
+
+    @property
     def bytes(self) -> int:
         queries, kept = 2 * self.tokens * self.heads, 2 * self.context * self.kv_heads
         return self.batch * (queries + kept) * self.head_dim * DTYPE_BYTES[self.dtype]
@@ -71,6 +82,12 @@ class DecodeAttention(Op):
         return 4 * self.batch * self.heads * self.head_dim * self.context
 
     @property
+    def tiled_flops(self) -> int:
+        tile = _tile(self.dtype)
+        queries = self.kv_heads * _whole(self.heads // self.kv_heads, tile)
+        return 4 * self.batch * queries * self.head_dim * _whole(self.context, tile)
+
+    @property
     def bytes(self) -> int:
         queries, kept = 2 * self.heads, 2 * self.context * self.kv_heads
         return self.batch * (queries + kept) * self.head_dim * DTYPE_BYTES[self.dtype]
@@ -89,6 +106,16 @@ class KvWrite(Op):
     @property
     def bytes(self) -> int:
         return 4 * self.tokens * self.kv_heads * self.head_dim * DTYPE_BYTES[self.dtype]
+
+
+def _tile(dtype: str) -> int:
+    """The side of a tile: numbers of more than 16 bits do without."""
+    return TILE if DTYPE_BYTES[dtype] <= 2 else 1
+
+
+def _whole(size: int, tile: int) -> int:
+    """`size`, rounded up to whole tiles."""
+    return -(-size // tile) * tile
 
 
 def _check_heads(kind: str, heads: int, kv_heads: int) -> None:

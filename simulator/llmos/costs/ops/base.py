@@ -72,6 +72,11 @@ class Op:
         return 0
 
     @property
+    def tiled_flops(self) -> int:
+        """Floating-point operations of a device that computes whole tiles only, as matrix units do."""
+        return self.flops
+
+    @property
     def bytes(self) -> int:
         """Bytes that must be moved when each operand is read or written once."""
         raise NotImplementedError
