@@ -289,7 +289,9 @@ def test_calibrate_and_profile_without_hardware(folder):
     ok(llmos(folder, "calibrate", "--device", "null", "--quick"))
     assert "null-device" in ok(llmos(folder, "profile", "list"))
     assert json.loads(ok(llmos(folder, "profile", "show", "null-device", "--json")))["rows"]
-    assert "context_switch   " in ok(llmos(folder, "profile", "show", "null-device"))
+    shown = ok(llmos(folder, "profile", "show", "null-device"))
+    assert "context_switch   " in shown
+    assert "noise floor, matmul " in shown
     sheet = ok(llmos(folder, "profile", "show", "h100-data-sheet"))
     assert "data sheet" in sheet
     assert "context_switch" not in sheet

@@ -5,7 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from llmos.costs.holdout import holdout
+from llmos.costs.holdout import FEWEST, by_kind, holdout
 from llmos.costs.model import CostModel
 from llmos.costs.ops import Matmul, RmsNorm
 from llmos.costs.profile import Spread
@@ -66,6 +66,12 @@ def test_the_interval_holds_19_of_20_rows_that_were_never_seen(make):
     covered = sum(cost.low <= seconds <= cost.high for cost, seconds in costs) / len(costs)
     assert 0.90 <= covered <= 1.0
     assert median(cost.high / cost.seconds - 1 for cost, _ in costs) < 0.5, "wide enough to hold anything"
+
+
+def test_a_kind_with_too_few_errors_has_no_spread():
+    products = [(Matmul(m, 64, 64), 0.1) for m in range(1, FEWEST + 1)]
+    norms = [(RmsNorm(m, 64), 0.5) for m in range(1, FEWEST)]
+    assert by_kind([*norms, *products]) == {"matmul": Spread(0.1, 0.1, FEWEST)}
 
 
 def test_a_kind_with_enough_rows_has_an_error_of_its_own_and_intervals_follow_it(make):

@@ -368,6 +368,19 @@ def test_every_caption_of_an_imported_profile_says_whose_it_is(make):
     assert profile.provenance in CostModel(profile).predict(ROWS[0][0]).source
 
 
+def test_a_profile_without_the_noise_of_each_kind_is_read_and_has_none(make, tmp_path):
+    op = Matmul(4, 512, 512)
+    save_profile(make([(op, 3e-4)], noise_of={"matmul": Spread(0.1, 0.5, 10)}), tmp_path / "p.json")
+    header = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))
+    assert header["noise_of"] == {"matmul": {"median": 0.1, "p95": 0.5, "points": 10}}
+    known = CostModel(parse_profile(json.dumps(header).encode())).predict(op)
+    del header["noise_of"]
+    before = CostModel(parse_profile(json.dumps(header).encode())).predict(op)
+    # The whole's noise is 5 %, less than what the row itself says.
+    assert (known.high, before.high) == (pytest.approx(3e-4 * 1.5), pytest.approx(3e-4 * 1.2))
+    assert known.seconds == before.seconds
+
+
 def test_an_older_schema_is_read(make, tmp_path):
     save_profile(make([(Matmul(4, 512, 512), 3e-4)]), tmp_path / "p.json")
     text = (tmp_path / "p.json").read_text(encoding="utf-8").replace('"schema": 2', '"schema": 1')

@@ -111,6 +111,7 @@ def calibrate(
         bandwidth_bytes_per_s=bandwidth,
         launch_s=launch_s,
         noise=rounds.noise(),
+        noise_of=rounds.noise_of(),
         system=figures,
         notes=(*rounds.notes, *system.notes, *missing),
         rows=rounds.rows(),

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from llmos.costs.holdout import by_kind
 from llmos.costs.iteration import relative_fit
 from llmos.costs.ops import Op, make_op, op_fields, show_family, show_op
 from llmos.costs.profile import Link, Row, Spread
@@ -182,10 +183,19 @@ class Rounds:
 
     def noise(self) -> Spread | None:
         """How far the second pass is from the first, or None when one of them was cut short."""
+        differences = self._differences()
+        return Spread.of([each for _, each in differences]) if differences else None
+
+    def noise_of(self) -> dict[str, Spread]:
+        """The same for each kind of operation that there are enough of."""
+        return by_kind(self._differences())
+
+    def _differences(self) -> list[tuple[Op, float]]:
+        """How far the second pass of each operation is from the first; none when one was cut short."""
         if len(self.passes) < 2 or min(map(len, self.passes[1].values())) < FEWEST_ROUNDS:
-            return None
+            return []
         first, second = self.passes
-        return Spread.of([abs(_time(second[op]) / _time(first[op]) - 1) for op in self._kept])
+        return [(op, abs(_time(second[op]) / _time(first[op]) - 1)) for op in self._kept]
 
 
 def bends(times: Mapping[Op, float]) -> list[Op]:

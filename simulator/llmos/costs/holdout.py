@@ -10,11 +10,13 @@
   profile's noise floor, below which no error means anything.
 """
 
+from collections.abc import Iterable
 from itertools import groupby
 
 import msgspec
 
 from llmos.costs.model import INTERPOLATED, RESIDUAL, Cost, CostModel
+from llmos.costs.ops import Op
 from llmos.costs.profile import Profile, Row, Spread
 
 EVERY = 4
@@ -36,14 +38,17 @@ def holdout(profile: Profile) -> dict[str, Spread]:
     for method, found in predictions(profile).items():
         if found:
             spreads[method] = Spread.of([error for _, _, error in found])
-        kinds = sorted({row.op.kind for row, _, _ in found})
-        of_kind = {kind: [error for row, _, error in found if row.op.kind == kind] for kind in kinds}
-        spreads |= {
-            f"{method}: {kind}": Spread.of(errors)
-            for kind, errors in of_kind.items()
-            if len(errors) >= FEWEST
-        }
+        of_kinds = by_kind((row.op, error) for row, _, error in found)
+        spreads |= {f"{method}: {kind}": spread for kind, spread in of_kinds.items()}
     return spreads
+
+
+def by_kind(errors: Iterable[tuple[Op, float]]) -> dict[str, Spread]:
+    """The spread of the relative errors of each kind of operation that has enough of them."""
+    of_kind: dict[str, list[float]] = {}
+    for op, error in errors:
+        of_kind.setdefault(op.kind, []).append(error)
+    return {kind: Spread.of(of_kind[kind]) for kind in sorted(of_kind) if len(of_kind[kind]) >= FEWEST}
 
 
 def predictions(profile: Profile) -> dict[str, list[tuple[Row, Cost, float]]]:

@@ -108,6 +108,7 @@ def show(profile: Profile) -> None:
             ("clock", profile.clock),
             *([("threads", profile.threads)] if profile.threads else []),
             ("noise floor", _spread(profile.noise)),
+            *((f"noise floor, {kind}", _spread(spread)) for kind, spread in profile.noise_of.items()),
             *((f"held out, {how}", _spread(spread)) for how, spread in profile.holdout.items()),
             *((f"iterations, {fit.model} {fit.dtype}", _fitted(fit)) for fit in profile.iterations),
             (
