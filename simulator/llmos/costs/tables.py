@@ -19,10 +19,12 @@ of data/profiling/a100/attention.csv, what profiling/{mlp,attention}/*_wrapper.p
 what execution_time_predictor/sklearn_execution_time_predictor.py reads. They say that
 - the numbers are fp16, and times are GPU time in ms, counted in whole microseconds (profiling/common);
 - n_* are of the whole model, but the times of one of the workers that share it;
-- kv_cache_size counts the tokens before the new ones, for decoding too;
+- kv_cache_size counts the tokens before the new ones, for decoding too. So do kv_prefill and kv_decode of
+  LLMServingSim (its profiler's core/hooks/batch.py, commit 4a23e9f);
 - a block without post_attention_layernorm (phi-2) has a LayerNorm and, in `add`, two sums.
 Differs: these two, and GELU of an MLP without a gate, are no operations of ours and passed over; so are the
-biases of some projections, and reshapes around attention.
+biases of some projections, and reshapes around attention. LLMServingSim's layernorm adds the residual as
+well in every second call, as vLLM does; here that sum stands beside it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -165,14 +167,14 @@ def _by_sequences(line: Line, told: Told) -> Timed:
 
 def _mixed_attention(line: Line, told: Told) -> Timed:
     shape = _shape(told)
-    new, past, batch, context = _whole(line, "prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
+    new, past, batch, kept = _whole(line, "prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
     heads = (shape.heads, shape.kv_heads, shape.head_dim)
     if new and batch:
         raise ProfileError(MIXED)
     if new:
         yield PrefillAttention(new, new + past, *heads, 1, told.dtype), _us(line)
     else:
-        yield DecodeAttention(context, batch, *heads, told.dtype), _us(line)
+        yield DecodeAttention(1 + kept, batch, *heads, told.dtype), _us(line)
 
 
 MIXED = "prefill and decode in one call, which is no operation of ours"
