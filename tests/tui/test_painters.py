@@ -137,6 +137,26 @@ def test_columns_are_there_if_the_log_has_something_for_them():
         assert {c.name for c in columns(Timeline([header, event]).tracks.facts, 200)} == plain | {name}
 
 
+def test_resident_pages_and_faults_of_tasks_with_memory():
+    events = [
+        ev.Run(0, processors=[CORE]),
+        ev.Arrive(0, task=1, name="sh"),
+        ev.Arrive(0, task=2, name="ls"),
+        ev.Dispatch(0, 0, 1),
+        ev.Fault(1, 0, 1, what="minor", pages=1, rss=1200),
+        ev.Fault(2, 0, 1, what="major", pages=1, rss=1201),
+        ev.Evict(3, 0, page="1:7", holders=[(1, 7)]),
+    ]
+    facts = Timeline(events).tracks.facts
+    assert {"pages", "faults"} <= {c.name for c in columns(facts, 80)}
+    timeline = Timeline(events)
+    timeline.seek(len(events))
+    lines, _ = paint_tasks(View(timeline), 100, 8, None)
+    assert lines[1].text.split()[-2:] == ["pages", "faults"]
+    assert lines[2].text.split()[-2:] == ["1,200", "2"]
+    assert lines[3].text.split()[-1] == "ns"
+
+
 def test_the_table_follows_what_changes_of_a_task():
     events = [
         ev.Run(0, processors=[CORE]),

@@ -11,6 +11,7 @@ from llmos.trace.log import read
 from llmos.trace.records import Mode, Status
 from llmos.trace.state import fold
 from llmos.tui import palette
+from llmos.tui.chart import paint_chart
 from llmos.tui.processors import shares
 from llmos.tui.queues import shelves
 from llmos.tui.shared import lasting
@@ -203,6 +204,59 @@ def test_the_shares_of_a_processor():
     assert text[2].startswith("engine 0/4 0.0% 0.0% 0.0% 100.0%")
     view.timeline.at_time(50)
     assert body(view, "cores")[1].startswith("cpu0 A A 20.0%")
+
+
+def test_below_an_engine_stand_its_requests():
+    """Prompts of 5 and 8 tokens: by hand, from the iterations that the log has."""
+    requests = [
+        ev.Arrive(0, task=pid, name=name, world="request", prompt=prompt, output=4)
+        for pid, name, prompt in [(1, "ann", 5), (2, "bob", 8), (3, "cyd", 9), (4, "dan", 9)]
+    ]
+    events = [
+        ev.Run(0, processors=[TWO[0], ENGINE]),
+        *requests,
+        *[ev.Dispatch(0, 2, pid) for pid in (1, 2, 3)],
+        ev.Iterate(10, 2, count=1, prefill=[(1, 5), (2, 3)]),
+        ev.Iterate(20, 2, start=10, anchor=10, count=2, pace=(5.0, 0.0), decode=[1]),
+        ev.Block(20, 2, 3, on="KV memory"),
+    ]
+    assert body(view_of(events), "cores")[2:] == [
+        "engine 2/4 100.0% 0.0% 0.0% 0.0% ████████████████████",
+        "1 waiting, 1 blocked, KV of 10 tokens",
+        "10 tokens computed in 3 iterations",
+        "a ann output 3 of 4 tokens",
+        "b bob prompt 3 of 8 tokens",
+    ]
+    inside = view_of(events)
+    inside.timeline.at_time(15)  # one of the two iterations is over, their record is yet to come
+    assert body(inside, "cores")[5] == "a ann output 2 of 4 tokens"
+    assert body(inside, "cores")[3] == "1 waiting, KV of 9 tokens"
+    over = view_of([*events[:-1], ev.Exit(20, 2, 1)])
+    assert body(over, "cores")[3] == "1 waiting, KV of 3 tokens"  # none of who is done
+
+
+@pytest.mark.parametrize("width", [44, 80])
+def test_how_full_a_large_engine_is_is_never_cut(width):
+    large = ev.Processor(2, "engine", "rr", "engine", slots=512)
+    requests = arrivals(*"abcdefghij", world="request")
+    events = [ev.Run(0, processors=[large]), *requests, *[ev.Dispatch(0, 2, pid) for pid in range(1, 11)]]
+    assert "10/512 0.0% 0.0% 0.0% 0.0%" in body(view_of(events), "cores", width=width)[1]
+    assert paint_chart(view_of(events), width, 5, None)[0][1].text.startswith(" eng… 10/512")
+
+
+def test_a_request_that_lost_its_blocks_reads_its_prompt_again():
+    events = [
+        ev.Run(0, processors=[ENGINE]),
+        ev.Arrive(0, task=1, name="ann", world="request", prompt=5, output=4),
+        ev.Dispatch(0, 2, 1),
+        ev.Iterate(10, 2, prefill=[(1, 5)]),
+        ev.Lost(10, 2, 1, tokens=5),
+    ]
+    assert body(view_of(events), "cores")[2:] == [
+        "0 waiting, KV of 0 tokens",
+        "5 tokens computed in 1 iteration",
+        "a ann prompt 0 of 5 tokens",
+    ]
 
 
 # --- the pane -----------------------------------------------------------------------------------------

@@ -77,6 +77,13 @@ def test_clean_text_cannot_move_the_cursor(text):
         (ev.Miss(0, task=1, job=4), "job 4"),
         (ev.Iterate(0, count=7, decode=[1, 2]), "7 iterations: 2 decode"),
         (ev.Iterate(0, decode=[1], prefill=[(3, 60), (4, 4)]), "1 decode, prefill of 64 tokens"),
+        (ev.Iterate(9_000, start=3_000, count=3, decode=[1]), "3 × 2 us: 1 decode"),
+        (ev.Iterate(9_000, start=3_000, prefill=[(3, 60)]), "6 us: prefill of 60 tokens"),
+        (
+            ev.Found(0, 0, 1, "the same beginning", 1024),
+            "1,024 tokens are in KV memory already; the same beginning",
+        ),
+        (ev.Lost(0, 0, 1, "no free KV block", 48), "48 tokens to compute again; no free KV block"),
         (ev.Tick(0, 0, reason="boost"), "boost"),
         (ev.Yield(0, 0, 1, "gives way"), "gives way"),
         (ev.Suspend(0, task=1, reason="by STOP", on="stopped"), "on stopped; by STOP"),

@@ -17,7 +17,7 @@ from textual.strip import Strip
 from llmos.trace.records import Mode
 from llmos.tui import palette
 from llmos.tui.tracks import Cell, Row, Track, Tracks
-from llmos.tui.view import Lines, Part, View, fit, line, padded, title_bar, window
+from llmos.tui.view import Lines, Part, View, fit, line, loaded, padded, title_bar, window
 from llmos.tui.words import clean, short
 
 LABEL: Final = 12
@@ -35,8 +35,8 @@ def rows_of(tracks: Tracks) -> list[tuple[Track, Row | None]]:
 
 
 def wanted_rows(tracks: Tracks) -> int:
-    """Return how many rows the chart may come to have: of an engine's slots, eight at most."""
-    return sum(1 if t.is_core else 1 + min(t.processor.slots, 8) for t in tracks.tracks.values())
+    """Return how many rows the chart would fill: of an engine's slots those in use, eight at most."""
+    return sum(1 if t.is_core else 1 + min(len(t.rows), 8) for t in tracks.tracks.values())
 
 
 def start_cell(count: int, width: int) -> int:
@@ -87,7 +87,7 @@ def paint_chart(view: View, width: int, height: int, offset: int | None) -> tupl
 
 def _label(track: Track, row: Row | None, now: int) -> str:
     if row is None:
-        return fit(f"{track.name} {now}/{track.processor.slots}", LABEL - 1)
+        return loaded(track.name, now, track.processor.slots, LABEL - 1)
     if track.is_core:
         return fit(track.name, LABEL - 1)
     return fit(f" slot {row.slot}", LABEL - 1)

@@ -1,19 +1,24 @@
 """The processors: who is on each, and what it has spent its time on so far.
 
 - The shares are of all time up to the cursor and add up to 100 %, but for rounding.
+- Below an engine stand the requests that it has to do with: how many wait for a slot, how many are blocked,
+  how many tokens have keys and values, and how far each of its batch has come.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from rich.style import Style
 from textual.strip import Strip
 
-from llmos.trace.records import Mode, ProcessorState
+from llmos.trace.records import Mode, ProcessorState, Status, TaskState
+from llmos.trace.state import State
 from llmos.tui import palette
-from llmos.tui.view import Listing, Part, View, chip, fit, line
+from llmos.tui.tracks import Tracks
+from llmos.tui.view import Listing, Part, View, chip, fit, line, loaded
 from llmos.tui.words import called
 
 _LOOKS: Final = (
@@ -31,22 +36,58 @@ def shares(processor: ProcessorState) -> list[float]:
     return [processor.spent_ns[mode] / total for mode, _, _ in _LOOKS]
 
 
+def wanted_processors(tracks: Tracks) -> int:
+    """Return how many lines the list would fill: of an engine's batch, eight at most."""
+    return 1 + sum(1 if t.is_core else 3 + min(len(t.rows), 8) for t in tracks.tracks.values())
+
+
 def list_processors(view: View, width: int, _height: int) -> Listing:
-    """Return a heading and one line for each processor."""
-    processors = view.timeline.state.processors
+    """Return a heading, one line for each processor, and below an engine its requests."""
+    state, more = view.timeline.state, view.timeline.under_way()
     head = fit("", 21 if width >= 56 else 13) + "".join(f"{mode:>7}" for mode, _, _ in _LOOKS)
     here = view.timeline.event.cpu if view.timeline.event else -1
-    return Listing(
-        [partial(_processor, view, width, processor) for processor in processors.values()],
-        head=(line(width, [(head, palette.DIM)]),),
-        follow=list(processors).index(here) if here in processors else 0,
-    )
+    rows: list[Callable[[], Strip]] = []
+    follow = 0
+    for processor in state.processors.values():
+        follow = len(rows) if processor.id == here else follow
+        rows.append(partial(_processor, view, width, processor))
+        if not processor.is_core:
+            told = _of_engine(state, processor, more)
+            rows += [partial(line, width, [(f"   {text}", palette.DIM)]) for text in told]
+            rows += [partial(_member, view, width, task, more) for task in processor.running.values()]
+    return Listing(rows, head=(line(width, [(head, palette.DIM)]),), follow=follow)
+
+
+def _of_engine(state: State, engine: ProcessorState, more: dict[int, int]) -> list[str]:
+    """Say what is outside of its batch, and what it has done."""
+    requests = [task for task in state.tasks.values() if task.world == "request"]
+    count = {status: sum(task.status is status for task in requests) for status in Status}
+    kept = sum(_computed(task, more) for task in requests if task.status is not Status.TERMINATED)
+    blocked = f", {count[Status.BLOCKED]} blocked" if count[Status.BLOCKED] else ""
+    iterations = "1 iteration" if engine.iterations == 1 else f"{engine.iterations:,} iterations"
+    return [
+        f"{count[Status.READY]} waiting{blocked}, KV of {kept:,} tokens",
+        f"{engine.tokens:,} tokens computed in {iterations}",
+    ]
+
+
+def _computed(task: TaskState, more: dict[int, int]) -> int:
+    return task.computed + (more.get(task.pid, 0) if task.status is Status.RUNNING else 0)
+
+
+def _member(view: View, width: int, task: TaskState, more: dict[int, int]) -> Strip:
+    """Say how far a request of the batch has come: through its prompt, or with its output."""
+    computed = _computed(task, more)
+    if computed < task.prompt:
+        done = f"prompt {computed} of {task.prompt} tokens"
+    else:
+        done = f"output {computed - task.prompt + 1} of {task.output} tokens"
+    name = (f" {fit(task.name, 10)} ", palette.STRONG)
+    return line(width, [("   ", palette.PLAIN), chip(view.timeline, task.pid), name, (done, palette.PLAIN)])
 
 
 def _processor(view: View, width: int, processor: ProcessorState) -> Strip:
-    parts: list[Part] = [(f" {fit(called(processor), 7)} ", palette.PLAIN), *_on_it(view, processor)]
-    if width >= 56:
-        parts.append((_named(processor), palette.STRONG))
+    parts = _on_it(view, processor, 21 if width >= 56 else 13)
     of_time = shares(processor)
     parts += [(f"{share:7.1%}", palette.PLAIN) for share in of_time]
     left = width - sum(len(text) for text, _ in parts) - 2
@@ -58,18 +99,18 @@ def _processor(view: View, width: int, processor: ProcessorState) -> Strip:
     return line(width, parts)
 
 
-def _on_it(view: View, processor: ProcessorState) -> list[Part]:
-    """Say who is on it: the task's mark, or how full an engine is."""
+def _on_it(view: View, processor: ProcessorState, width: int) -> list[Part]:
+    """Say who is on it: the task's mark, and its name where there is room, or how full an engine is."""
     if not processor.is_core:
-        return [(fit(f"{len(processor.running)}/{processor.slots}", 4), palette.STRONG)]
-    pid = next(iter(processor.running), None)
-    return [(" ·  ", palette.DIM)] if pid is None else [chip(view.timeline, pid), (" ", palette.PLAIN)]
-
-
-def _named(processor: ProcessorState) -> str:
-    if not processor.is_core:
-        return fit("", 8)
-    return fit(next((task.name for task in processor.running.values()), ""), 8)
+        count = len(processor.running)
+        return [
+            (" ", palette.PLAIN),
+            (loaded(called(processor), count, processor.slots, width - 1), palette.STRONG),
+        ]
+    task = next(iter(processor.running.values()), None)
+    mark: Part = (" · ", palette.DIM) if task is None else chip(view.timeline, task.pid)
+    name = fit(f" {task.name}" if task else "", width - 12) if width > 13 else " "
+    return [(f" {fit(called(processor), 7)} ", palette.PLAIN), mark, (name, palette.STRONG)]
 
 
 def _bar(of_time: list[float]) -> list[Part]:

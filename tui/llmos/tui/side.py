@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from llmos.tui import palette
-from llmos.tui.processors import list_processors
+from llmos.tui.processors import list_processors, wanted_processors
 from llmos.tui.queues import list_queues
 from llmos.tui.shared import lasting, list_shared
 from llmos.tui.tracks import Tracks
@@ -28,7 +28,7 @@ def following(name: str) -> str:
 def wanted_lines(tracks: Tracks) -> int:
     """Return how many lines the views would like to have at least."""
     queues = sum(tracks.shelves.values()) or len({track.is_core for track in tracks.tracks.values()})
-    return max(queues, len(tracks.shared), len(tracks.tracks) + 1)
+    return max(queues, len(tracks.shared), wanted_processors(tracks))
 
 
 def paint_side(view: View, width: int, height: int, offset: int | None) -> tuple[Lines, int]:

@@ -1,6 +1,7 @@
 """The process table.
 
-- One line per task in the order of arrival; requests show the tokens done of those to do.
+- One line per task in the order of arrival; requests show the tokens done of those to do,
+  tasks with memory their resident pages and how many faults they have had.
 - A column is there if the log has something to say in it: nice values, groups, deadlines. Columns give
   way to a narrow terminal, the least telling first.
 - A zombie is a task that has terminated and whose living parent has not waited for it.
@@ -47,6 +48,16 @@ def _tokens(task: TaskState, _state: State, more: dict[int, int]) -> str:
     return f"{done}/{task.prompt + task.output - 1}"
 
 
+def _pages(task: TaskState, state: State, _more: dict[int, int]) -> str:
+    memory = state.memory.tasks.get(task.pid)
+    return f"{memory.rss_pages:,}" if memory else ""
+
+
+def _faults(task: TaskState, state: State, _more: dict[int, int]) -> str:
+    memory = state.memory.tasks.get(task.pid)
+    return f"{memory.minor_faults + memory.major_faults:,}" if memory else ""
+
+
 def _due(task: TaskState, state: State, _more: dict[int, int]) -> str:
     job = task.jobs[-1] if task.jobs else None
     open_until = job.deadline_ns if job else task.deadline_ns
@@ -70,8 +81,12 @@ COLUMNS: Final = (
     Column("cpu time", 8, 10, lambda t, _s, _m: short(t.cpu_ns)),
     Column("turnaround", 10, 13, _turnaround),
     Column("tokens", 9, 2, _tokens),
+    Column("pages", 7, 2, _pages),
+    Column("faults", 7, 2, _faults),
 )
-_OPTIONAL: Final = {"kind", "prio", "nice", "tickets", "group", "due", "missed", "tokens"}
+_OPTIONAL: Final = {
+    "kind", "prio", "nice", "tickets", "group", "due", "missed", "tokens", "pages", "faults",
+}  # fmt: skip
 """Columns that are there if `Tracks.facts` names them."""
 _GONE: Final = str(Status.TERMINATED)
 _MARK = 4

@@ -135,6 +135,8 @@ class Tracks:
                 self._note(due=True)
             case ev.Miss():
                 self._note(missed=True)
+            case ev.Fault() | ev.Region():
+                self._note(pages=True, faults=True)
             case ev.Queue():
                 self.shelves[event.cpu] = max(self.shelves.get(event.cpu, 0), len(event.shelves), 1)
             case ev.Share():

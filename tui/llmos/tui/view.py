@@ -74,6 +74,12 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
     return " " * (width - size) + text if right else text + " " * (width - size)
 
 
+def loaded(name: str, now: int, slots: int, width: int) -> str:
+    """Say how full an engine is in `width` cells: "engine 2/3"; rather than a figure, its name is cut."""
+    figures = f" {now}/{slots}"
+    return fit(fit(name, min(cell_len(clean(name)), max(width - len(figures), 0))) + figures, width)
+
+
 def title_bar(width: int, title: str, more: str = "") -> Strip:
     """The line above a pane."""
     parts = [(f" {title} ", palette.TITLE), (f" {more}", palette.TITLE_FAINT)]

@@ -113,8 +113,10 @@ def _arguments(event: ev.Event, name: Callable[[int], str]) -> str:
 
 def _between_tasks(event: ev.Event, name: Callable[[int], str]) -> str:
     match event:
-        case ev.Found(tokens=tokens) | ev.Lost(tokens=tokens):
-            return f"{tokens} tokens"
+        case ev.Found(tokens=tokens):
+            return f"{tokens:,} tokens are in KV memory already"
+        case ev.Lost(tokens=tokens):
+            return f"{tokens:,} tokens to compute again"
         case ev.Exec():
             return f"becomes {event.name}"
         case ev.Change():
@@ -180,5 +182,11 @@ def _iterations(event: ev.Iterate) -> str:
     prefill = sum(tokens for _, tokens in event.prefill)
     parts = [f"{len(event.decode)} decode"] if event.decode else []
     parts += [f"prefill of {prefill} tokens"] if prefill else []
-    number = f"{event.count} iterations: " if event.count > 1 else ""
-    return number + ", ".join(parts)
+    took = event.t - event.start
+    several = event.count > 1
+    if took <= 0:
+        length = f"{event.count} iterations: " if several else ""
+    else:
+        each = short(round(took / max(event.count, 1)))
+        length = f"{event.count} × {each}: " if several else f"{each}: "
+    return length + ", ".join(parts)
