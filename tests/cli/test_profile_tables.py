@@ -84,6 +84,18 @@ def test_two_profiles_side_by_side(folder):
     peak = next(each for each in document["figures"] if each["figure"] == "peak bf16 (FLOP/s)")
     assert (peak["first"], peak["second"]) == (pytest.approx(0.8 * 312e12), pytest.approx(0.8 * 989e12))
     refused(llmos(folder, "profile", "diff", "theirs"), "llmos calibrate --quick")
+    slow = ok(llmos(folder, "profile", "diff", "theirs", "reference-cpu"))
+    (row,) = (line.split() for line in slow.splitlines() if line.startswith("peak bf16"))
+    assert 0 < float(row[-1]) < 0.001
+    assert float(row[-1]) == pytest.approx(float(row[-2]) / float(row[-3]), rel=0.01)
+
+
+def test_a_damaged_profile_does_not_spoil_the_list(folder):
+    ok(imported(folder, "--like", "h100-data-sheet"))
+    (folder / "data" / "profiles" / "broken.json").write_text("{")
+    (row,) = (line for line in ok(llmos(folder, "profile", "list")).splitlines() if "broken" in line)
+    assert row.split()[:2] == ["broken", "unreadable"]
+    assert "not a profile" in row
 
 
 @pytest.mark.parametrize("kind", ["roofline", "error", "iterations"])

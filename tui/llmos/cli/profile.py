@@ -46,7 +46,7 @@ def list_command(as_json: bool) -> None:
         [
             (p.name, p.profile.kind, p.profile.device, p.profile.date[:10])
             if p.profile
-            else (p.name, p.problem, "", "")
+            else (p.name, "unreadable", p.problem.splitlines()[0], "")
             for p in found
         ],
         left=4,

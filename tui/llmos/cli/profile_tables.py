@@ -159,7 +159,7 @@ def _show_difference(first: Profile, second: Profile, found: Difference) -> None
     say()
     if found.families:
         rows = [
-            (each.family, each.rows, f"{each.median:.3f}", f"{each.p5:.3f}", f"{each.p95:.3f}")
+            (each.family, each.rows, *map(_times, (each.median, each.p5, each.p95)))
             for each in found.families
         ]
         table("Time of the second over the first", ("operations", "in both", "median", "p5", "p95"), rows)
@@ -174,7 +174,12 @@ def _show_difference(first: Profile, second: Profile, found: Difference) -> None
 
 
 def _ratio(first: float | None, second: float | None) -> str:
-    return f"{second / first:.3f}" if first and second else "-"
+    return _times(second / first) if first and second else "-"
+
+
+def _times(ratio: float) -> str:
+    """Write a ratio to three places, and a small one to as many digits."""
+    return f"{ratio:.3f}" if ratio >= 0.1 else f"{ratio:.3g}"
 
 
 @click.command("plot")
