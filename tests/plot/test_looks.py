@@ -134,6 +134,7 @@ def test_the_unit_is_the_largest_that_is_filled(ns, name):
 
 def test_durations():
     assert [duration(ns) for ns in (0, 7, 1500, 2_000_000, 3e9)] == ["0 ns", "7 ns", "1.5 µs", "2 ms", "3 s"]
+    assert duration(1e13) == "10,000 s"
 
 
 def test_seeds_are_written_shortly():

@@ -50,6 +50,15 @@ def test_the_knee_is_at_the_critical_number_of_tokens():
             assert knee.get_xdata()[0] == pytest.approx(tokens, rel=1e-3)
 
 
+@pytest.mark.parametrize("name", ["h100-data-sheet", "reference-cpu"])
+def test_the_name_of_the_knee_is_inside_of_the_axes(name):
+    figure = iteration_curves(load_profile(name), "llama-3-8b")
+    figure.canvas.draw()
+    for ax in (ax for ax in figure.axes if ax.get_xscale() == "log"):
+        [knee] = [text for text in ax.texts if text.get_text().startswith("T*")]
+        assert knee.get_window_extent().x0 > ax.get_window_extent().x0
+
+
 def test_a_model_that_there_is_not_is_told():
     with pytest.raises(ProfileError, match="llama-3-8b"):
         iteration_curves(load_profile("h100-data-sheet"), "lama-3-8b")

@@ -74,8 +74,11 @@ def test_a_profile_has_its_rows_in_it():
     computing = [row for row in profile.rows if row.op.flops]
     markers = [line for line in ax.lines if line.get_linestyle() == "None"]
     assert sum(len(line.get_xdata()) for line in markers) == len(computing)
-    assert "matmul" in words(figure)
+    assert "matmul int4" in words(figure)  # of so many families those that differ in dtype are one
+    assert "matmul bf16" not in words(figure)
+    assert "…" not in words(figure)
     assert profile.provenance in words(figure)
+    assert overlaps(figure) == []
 
 
 def test_a_data_sheet_has_no_points_and_says_so():

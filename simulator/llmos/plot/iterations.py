@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -96,11 +97,12 @@ def _panel(ax: Axes, sizes: Sequence[int], curves: dict[str, list[Cost]]) -> Non
 
 
 def _knee(ax: Axes, tokens: float) -> None:
-    """Mark T*, where the axis has it."""
+    """Mark T*, where the axis has it; its name is left of the line if there is room."""
     left, right = ax.get_xlim()
     if left < tokens < right:
         ax.axvline(tokens, color=QUIET, linewidth=1.0, dashes=(2, 2), zorder=0.5)
+        room = log(tokens / left) > log(right / left) / 5
         ax.annotate(
-            f"T* {tokens:,.0f}", (tokens, 1), (-3, -3), xycoords=("data", "axes fraction"),
-            textcoords="offset points", ha="right", va="top", color=QUIET, fontsize=SMALL,
+            f"T* {tokens:,.0f}", (tokens, 1), (-3 if room else 3, -3), xycoords=("data", "axes fraction"),
+            textcoords="offset points", ha="right" if room else "left", va="top", color=QUIET, fontsize=SMALL,
         )  # fmt: skip

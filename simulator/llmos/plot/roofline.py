@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from llmos.costs.ops import show_family
+from llmos.costs.ops import DTYPE_BYTES, Op, show_family
 from llmos.costs.profile import Profile
 from llmos.plot.labels import name_ends, name_lines
 from llmos.plot.load import MARKS
@@ -28,6 +28,8 @@ from llmos.plot.texts import BODY, SMALL, line, shorten
 
 HEIGHT = 4.2
 LEFT, RIGHT = 0.75, 1.5
+MOST_FAMILIES = 16
+"""Families of a profile that are groups of their own; if it has more, those that differ in dtype are one."""
 MOST_NAMED = 6
 """Groups with their names at their points; more have them in a key below."""
 COLUMNS = 4
@@ -57,7 +59,7 @@ def roofline(
     if not points:
         return nothing(title, caption, "Nothing to show: none of these operations computes anything.")
     groups = list(dict.fromkeys(point.group for point in points))
-    key = -(-len(groups) // COLUMNS) * line(BODY) + 0.1 if len(groups) > MOST_NAMED else 0.0
+    key = -(-(1 + len(groups)) // COLUMNS) * line(BODY) + 0.1 if len(groups) > MOST_NAMED else 0.0
     with style():
         sheet = page(title, caption, HEIGHT + 0.42 + key)
         ax = sheet.axes(LEFT, 0, BODY_WIDTH - LEFT - RIGHT, HEIGHT)
@@ -65,16 +67,19 @@ def roofline(
         _axes(ax, peak_flops, bandwidth_bytes_per_s, points)
         slope = _roofs(ax, peak_flops, bandwidth_bytes_per_s)
         lines = _points(ax, groups, points)
-        name_lines(ax, [slope] if key else [slope, *lines])
         if key:
-            _key(ax, lines)
+            _key(ax, [slope, *lines])
+        else:
+            name_lines(ax, [slope, *lines])
     return sheet.figure
 
 
 def profile_roofline(profile: Profile) -> Figure:
     """Return the roofline of a profile, with its measured rows, a group for each family of operations."""
+    families = {show_family(row.op) for row in profile.rows}
+    shown = show_family if len(families) <= MOST_FAMILIES else _of_any_dtype
     points = [
-        Point(show_family(row.op), row.op.flops / row.op.bytes, row.op.flops / row.seconds,
+        Point(shown(row.op), row.op.flops / row.op.bytes, row.op.flops / row.seconds,
               row.op.flops / row.high, row.op.flops / row.low)
         for row in profile.rows
         if row.op.flops and row.op.link == "memory"
@@ -86,6 +91,11 @@ def profile_roofline(profile: Profile) -> Figure:
         points,
         [f"{profile.provenance}; {profile.clock}"],
     )
+
+
+def _of_any_dtype(op: Op) -> str:
+    """Return the family without its dtype: "matmul int4"."""
+    return " ".join(word for word in show_family(op).split() if word not in DTYPE_BYTES).replace("_", " ")
 
 
 def _axes(ax: Axes, peaks: Mapping[str, float], bandwidth: float, points: Sequence[Point]) -> None:
@@ -127,7 +137,8 @@ def _points(ax: Axes, groups: Sequence[str], points: Sequence[Point]) -> list[Li
         seen, members = look(i), sorted((p for p in points if p.group == group), key=lambda p: p.intensity)
         xs = [p.intensity for p in members]
         ax.vlines(xs, [p.low for p in members], [p.high for p in members], color=seen.ink, linewidth=0.9)
-        name = shorten(group, LONGEST_NAME, BODY, bold=True, middle=True)
+        size = SMALL if len(groups) > MOST_NAMED else BODY
+        name = shorten(group, LONGEST_NAME, size, bold=size == BODY, middle=True)
         lines += ax.plot(
             xs, [p.flops_per_s for p in members], linestyle="none", color=seen.ink, label=name,
             marker=MARKS[i % len(MARKS)], markersize=5 if len(members) < 40 else 3,

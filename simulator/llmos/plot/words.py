@@ -163,7 +163,8 @@ def number(value: float) -> str:
 def duration(ns: float) -> str:
     """Write a time with the unit that fits it: 1_500_000 -> "1.5 ms"."""
     unit = time_unit(abs(ns))
-    return f"{ns / unit.size:.3g} {unit.name}"
+    amount = ns / unit.size
+    return f"{amount:,.0f} {unit.name}" if abs(amount) >= 1000 else f"{amount:.3g} {unit.name}"
 
 
 def ranges(numbers: Sequence[int]) -> str:
