@@ -184,6 +184,11 @@ def test_list_and_explain(folder):
     out = ok(llmos(folder, "explain", "rr"))
     assert all(text in out for text in ("Source: OSTEP", "quantum", "10 ms, 32 tokens"))
     refused(llmos(folder, "explain", "rrr"), 'did you mean "rr"')
+    told = json.loads(ok(llmos(folder, "explain", "real-costs", "--json")))
+    assert told["story"].startswith("What do a context switch and a page fault really cost")
+    assert "\n    llmos run real-costs\n" in told["story"]
+    assert told["story"] in ok(llmos(folder, "explain", told["file"]))
+    refused(llmos(folder, "explain", "nothere.toml"), "nothere.toml")
 
 
 def test_a_policy_of_ones_own(folder):

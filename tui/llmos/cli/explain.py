@@ -1,12 +1,15 @@
-"""`llmos explain`: a policy's lesson, parameters and source."""
+"""`llmos explain`: a policy's lesson, parameters and source; a scenario's story."""
 
 from __future__ import annotations
 
 import textwrap
+from itertools import takewhile
+from pathlib import Path
 
 import click
 
 from llmos.cli.output import json_option, print_json, say, table
+from llmos.scenario.load import find, load, shipped
 from llmos.scenario.policies import REPLACEMENT, SCHEDULERS, describe, names
 
 
@@ -16,8 +19,12 @@ from llmos.scenario.policies import REPLACEMENT, SCHEDULERS, describe, names
 def command(policy: str | None, as_json: bool) -> None:
     """Explain POLICY, a scheduler or a replacement policy; without one, all of them.
 
-    It is a name (llmos list schedulers, llmos list replacement), or path.py:Class for your own.
+    It is a name (llmos list schedulers, llmos list replacement), or path.py:Class for your own. The name of a
+    scenario (llmos list scenarios), or a .toml file, gives what its author says of it.
     """
+    if policy and (policy in shipped() or policy.endswith(".toml")):
+        _tell(policy, find(policy), as_json=as_json)
+        return
     every = [*names(SCHEDULERS), *names(REPLACEMENT)]
     infos = [describe(name) for name in ([policy] if policy else every)]
     if as_json:
@@ -50,3 +57,16 @@ def command(policy: str | None, as_json: bool) -> None:
         if info.differs:
             say(textwrap.fill(f"Differs: {info.differs}", 96))
         say()
+
+
+def _tell(name: str, path: Path, *, as_json: bool) -> None:
+    """Print the comment that a scenario's file begins with; raises ScenarioError if it is none."""
+    load(path)
+    lines = takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8-sig").splitlines())
+    story = "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines)
+    if as_json:
+        print_json({"name": name, "story": story, "file": str(path)})
+        return
+    say(story or "its file begins with no comment")
+    say()
+    say(f"File: {path}")
