@@ -9,14 +9,14 @@ import pytest
 
 import llmos.kernels
 from llmos.costs.model import CostModel
-from llmos.costs.ops import OPS, Copy, Matmul, VectorAdd
+from llmos.costs.ops import OPS, Copy, Matmul, VectorAdd, show_op
 from llmos.costs.profile import load_profile, user_folder
 from llmos.errors import ProfileError
 from llmos.kernels.calibrate import calibrate, cpu_pressure
 from llmos.kernels.device import NullDevice, open_device
 from llmos.kernels.drift import check_profile
 from llmos.kernels.grids import copy_ops, grid
-from llmos.kernels.rounds import FEWEST_ROUNDS, MOST_ROUNDS, Rounds, bends
+from llmos.kernels.rounds import FEWEST_ROUNDS, MOST_ROUNDS, SMALL_S, VISITS, Rounds, bends
 from llmos.kernels.steady import PRODUCT
 
 
@@ -91,7 +91,8 @@ def test_the_grid_is_measured_from_decode_to_prefill_in_all_dtypes(profile):
     for row in profile.rows:
         if row.op.kind == "matmul":
             curves.setdefault((row.op.dtype, row.op.dims[1:]), []).append(row.op.dims[0])
-        assert row.samples == 2 * MOST_ROUNDS
+        visits = VISITS if row.high < SMALL_S else 1
+        assert row.samples in (2 * MOST_ROUNDS * visits, 2 * MOST_ROUNDS * VISITS)
     assert {dtype for dtype, _ in curves} == {"fp32", "bf16", "fp16"}
     assert all({1, 2, 3, 4, 512} <= set(tokens) for tokens in curves.values())
     assert set(grid(NullDevice(), quick=True)) < set(grid(NullDevice(), quick=False))
@@ -239,7 +240,7 @@ def test_operations_that_change_between_the_passes_show_as_noise_and_the_machine
     ops = [Matmul(m, 64, 64) for m in (1, 2, 4)]
     device = Slowing(ripple=0)
     device.but_probes = but_probes
-    device.slow_after = len(ops) * (2 + MOST_ROUNDS)  # two warm-ups, then the first pass
+    device.slow_after = len(ops) * (2 + VISITS * MOST_ROUNDS)  # two warm-ups, then the first pass
     rounds = rounds_of(device, ops)
     rounds.measure()
     assert rounds.noise().median == pytest.approx(noise)
@@ -256,14 +257,14 @@ class Recording(NullDevice):
         return super().sample(op)
 
 
-def test_rounds_take_everything_once_in_ever_new_orders():
-    ops = [Matmul(m, 64, 64) for m in (1, 2, 3, 4, 6, 8, 12, 16)]
+def test_rounds_take_everything_in_ever_new_orders_and_what_is_small_more_often():
+    small, *large = [Matmul(1, 64, 64), *(Matmul(m, 1024, 1024) for m in (1, 2, 3, 4, 6, 8, 12))]
     device = Recording()
-    rounds_of(device, ops).measure()
-    heard = device.heard[2 * len(ops) :]
-    orders = [tuple(heard[start : start + len(ops)]) for start in range(0, len(heard), len(ops))]
+    rounds_of(device, [small, *large]).measure()
+    each, heard = sorted([*[small] * VISITS, *large], key=show_op), device.heard[2 * (1 + len(large)) :]
+    orders = [tuple(heard[start : start + len(each)]) for start in range(0, len(heard), len(each))]
     assert len(orders) == 2 * MOST_ROUNDS
-    assert all(sorted(order, key=ops.index) == ops for order in orders)
+    assert all(sorted(order, key=show_op) == each for order in orders)
     assert len(set(orders)) > MOST_ROUNDS
 
 

@@ -4,7 +4,8 @@
 - Then two scouting rounds find where a curve bends: between such a row and its neighbours, whose straight
   line misses it most, further sizes join the grid.
 - Then the grid is measured twice, one pass after the other, each in as many rounds as fit. A round
-  takes one sample of every operation, in a new order, so that a slow minute spreads over all of them.
+  takes one sample of every operation, of the small ones some, in a new order: a slow minute spreads over
+  all of them, and what varies most is asked most often.
 - Each sample is divided by the slowdown of its moment, as `steady` has it; a row's time is the median of
   them, times what a probe usually took.
 - Ctrl-C ends the measuring early when there is enough for rows; else it goes through.
@@ -29,6 +30,7 @@ FEWEST_ROUNDS, WANTED_ROUNDS, MOST_ROUNDS = 3, 6, 12  # of each of the two passe
 SCOUTING_ROUNDS = 2
 MOST_REFINED = 0.08  # As many sizes, as a share of the grid, join it where it bends most.
 STRAIGHT = 0.15  # As far as a row may be from its neighbours' line, in logarithms: noise is that large.
+SMALL_S, VISITS = 100e-6, 4  # An operation that takes less has so many samples a round.
 SLOWEST_SAMPLE = 1 / 300  # A single run may take this much of the budget.
 LEAST_PART = 0.3  # Of the budget, for the rounds, however long warming up took.
 
@@ -51,7 +53,8 @@ class Rounds:
     passes: list[dict[Op, list[float]]] = field(default_factory=list)
     refined: list[Op] = field(default_factory=list)
     steady: Steady = field(init=False)
-    _kept: dict[Op, float] = field(default_factory=dict)  # with the wall time of one sample
+    _kept: dict[Op, float] = field(default_factory=dict)  # with the wall time of its samples in a round
+    _visits: dict[Op, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.steady = Steady(lambda: self.device.sample(PRODUCT))
@@ -69,15 +72,20 @@ class Rounds:
             if curve not in slow:
                 self.progress(0.05, f"warming up {show_op(op)}")
                 if self.device.sample(op) < self.budget_s * SLOWEST_SAMPLE:
-                    start = time.monotonic()
-                    self.device.sample(op)
-                    self._kept[op] = time.monotonic() - start
+                    self._keep(op)
                     continue
                 slow.add(curve)  # Larger ones are slower still.
             left_out.append(op)
         left_out += self._shed()
         self.notes += [f"left out, {lack}: {', '.join(sorted(what))}" for lack, what in missing.items()]
         self.notes += _left_out(left_out)
+
+    def _keep(self, op: Op) -> None:
+        """Add an operation to the grid, having seen what it takes."""
+        start = time.monotonic()
+        self.steady.probe()
+        self._visits[op] = VISITS if self.device.sample(op) < SMALL_S else 1
+        self._kept[op] = self._visits[op] * (time.monotonic() - start)
 
     def _shed(self) -> list[Op]:
         """Take out the slowest operations until the rest can be timed in enough rounds."""
@@ -127,17 +135,15 @@ class Rounds:
         wanted = max(1, round(MOST_REFINED * len(self._kept)))
         for op in bends(scouted)[:wanted]:
             if op not in self._kept:
-                start = time.monotonic()
-                self.device.sample(op)
-                self._kept[op] = time.monotonic() - start
+                self._keep(op)
                 self.refined.append(op)
         self._shed()
 
     def _pass(self, rounds: int, until: float) -> int:
-        """Take up to that many samples of each operation, and say how many rounds it were."""
+        """Take samples of each operation in up to that many rounds, and say how many it were."""
         samples: dict[Op, list[float]] = {op: [] for op in self._kept}
         self.passes.append(samples)
-        order = list(self._kept)
+        order = [op for op in self._kept for _ in range(self._visits[op])]
         for done in range(rounds):
             if done >= FEWEST_ROUNDS and time.monotonic() > until:
                 return done
