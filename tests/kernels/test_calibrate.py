@@ -12,7 +12,7 @@ from llmos.costs.model import CostModel
 from llmos.costs.ops import OPS, Copy, Matmul, VectorAdd, show_op
 from llmos.costs.profile import load_profile, user_folder
 from llmos.errors import ProfileError
-from llmos.kernels.calibrate import calibrate, cpu_pressure
+from llmos.kernels.calibrate import calibrate, cpu_pressure, wait_until_quiet
 from llmos.kernels.device import NullDevice, open_device
 from llmos.kernels.drift import check_profile
 from llmos.kernels.grids import copy_ops, grid
@@ -222,6 +222,13 @@ def test_a_thorough_grid_has_weights_of_every_kind_that_the_device_has():
     assert {op.weights for op in grid(NullDevice(), quick=True) if op.kind == "matmul"} == {"dense"}
 
 
+@pytest.mark.parametrize(("kind", "longest"), [("null", 1024), ("cuda", 8192)])
+def test_a_gpu_is_asked_for_longer_contexts(kind, longest):
+    ops = [op for op in grid(NullDevice(kind=kind), quick=True) if "attention" in op.kind]
+    assert max(op.context for op in ops) == longest
+    assert all(op.tokens <= op.context for op in ops if op.kind == "prefill_attention")
+
+
 class Slowing(NullDevice):
     """Takes twice as long once it has been asked often enough: for everything, or for all but the probe."""
 
@@ -337,6 +344,32 @@ def test_a_data_sheet_cannot_drift():
 def test_pressure_is_a_percentage_or_unknown():
     pressure = cpu_pressure()
     assert pressure is None or 0 <= pressure <= 100
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("llmos.kernels.calibrate.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("llmos.kernels.calibrate.time.sleep", lambda s: now.__setitem__(0, now[0] + s))
+    return now
+
+
+@pytest.mark.parametrize(
+    ("pressures", "waited_s", "words"),
+    [
+        ([5.0], 0, ""),
+        ([None], 0, ""),
+        ([80.0, 40.0, 19.0], 2, ""),
+        ([45.0] * 9, 4, "in 45 % of the ten seconds before"),
+    ],
+)
+def test_a_busy_machine_is_waited_for_but_not_for_ever(pressures, waited_s, words, clock, monkeypatch):
+    left = iter(pressures)
+    monkeypatch.setattr("llmos.kernels.calibrate.cpu_pressure", lambda: next(left))
+    notes = wait_until_quiet(4.0)
+    assert clock[0] == waited_s
+    assert words in " ".join(notes)
+    assert bool(notes) == bool(words)
 
 
 def test_nothing_of_torch_is_loaded_to_pretend():

@@ -1,4 +1,5 @@
 import time
+from collections import Counter
 from itertools import count
 
 import pytest
@@ -22,7 +23,7 @@ from llmos.kernels.insitu import (
     taught,
     usual,
 )
-from llmos.kernels.steady import PROBE
+from llmos.kernels.steady import PROBE, Steady
 
 SHAPE = model_shape("tiny-2m")
 LONG_AGO = 0.0
@@ -97,7 +98,7 @@ class Moody(PretendedIterations):
 
     def parts(self, batch):
         mood = self.mood()
-        return {op: mood * seconds for op, seconds in super().parts(batch).items()}
+        return {op: [mood * each for each in runs] for op, runs in super().parts(batch).items()}
 
 
 def test_the_moods_of_a_machine_do_not_count(steady):
@@ -309,6 +310,31 @@ def test_what_a_model_taught_is_for_weights_stored_as_they_were():
     assert IterationModel(CostModel(after), SHAPE).own is None
 
 
+def times_of(batch):
+    times = Counter()
+    for often, op in operations(SHAPE, batch):
+        times[op] += often
+    return times
+
+
+def test_an_operation_counts_as_often_as_it_runs():
+    """One that is slow once in a prompt's iteration, and quick in twelve places of another."""
+
+    class Uneven(PretendedIterations):
+        def parts(self, batch):
+            slow = 100.0 if batch.prefill else 1.0
+            return {op: [slow * each for each in runs] for op, runs in super().parts(batch).items()}
+
+    found = InSitu(lambda: Uneven(NullDevice(ripple=0), SHAPE), 0.0, silent)
+    found.learnt = found.held_out = [Composition(((8, 8),), sampled=1), Composition(decode=(64,), sampled=1)]
+    found.wholes = {batch: [] for batch in found.learnt}
+    found.steady = Steady(lambda: 1.0)
+    found._round(found.open(), 0)
+    row = next(row for row in found.rows() if row.op == RmsNorm(1, SHAPE.hidden, SHAPE.dtype))
+    assert row.samples == 1 + 2 * SHAPE.layers + 1
+    assert row.seconds == pytest.approx(NullDevice(ripple=0).sample(row.op)), "one of so many is trimmed away"
+
+
 # --- for real ---
 
 
@@ -323,4 +349,5 @@ def test_a_real_model_is_timed_whole_and_in_parts():
             assert real.seconds(batch) > 0
             parts = real.parts(batch)
             assert set(parts) == {op for _, op in operations(SHAPE, batch)}
-            assert all(seconds > 0 for seconds in parts.values())
+            assert all(seconds > 0 for runs in parts.values() for seconds in runs)
+            assert {op: len(runs) for op, runs in parts.items()} == times_of(batch)

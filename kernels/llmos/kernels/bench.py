@@ -22,7 +22,7 @@ from llmos.kernels.calibrate import cpu_pressure, in_silence
 from llmos.kernels.device import EAGER, Device, Examined, open_device
 from llmos.kernels.grids import attention_ops, layer_ops
 from llmos.kernels.rounds import Progress
-from llmos.kernels.steady import PRODUCT, Steady
+from llmos.kernels.steady import PRODUCT, Sample, Steady
 from llmos.quantile import quantile
 
 VARIANTS: dict[str, tuple[str, str]] = {
@@ -119,7 +119,7 @@ class _Rounds:
     deadline: float
     budget_s: float
     progress: Progress
-    passes: list[dict[Case, list[float]]] = field(default_factory=lambda: [{}, {}])
+    passes: list[dict[Case, list[Sample]]] = field(default_factory=lambda: [{}, {}])
     left_out: list[str] = field(default_factory=list)
     rates: dict[str, float] = field(default_factory=dict)  # FLOP/s of the probes, by kind of arithmetic
     steady: Steady = field(init=False)
@@ -180,14 +180,14 @@ class _Rounds:
                 self.progress(0.4 + 0.5 * part, f"pass {number + 1} of 2, round {done + 1}")
                 random.Random(1000 * number + done).shuffle(order)
                 for case in order:
-                    slowdown = self.steady.slowdown()
-                    samples[case].append(self.device.sample(case.op, case.way) / slowdown)
+                    probe = self.steady.run()
+                    samples[case].append(Sample(self.device.sample(case.op, case.way), probe))
 
     def timed(self, case: Case, examined: Examined) -> Timed:
         """The times of one case."""
-        unit = self.steady.usual()
-        first, second = (quantile(samples[case], 0.5) for samples in self.passes)
-        every = [unit * sample for samples in self.passes for sample in samples[case]]
+        unit, twice = self.steady.usual(), [self.steady.steadied(samples[case]) for samples in self.passes]
+        first, second = (quantile(samples, 0.5) for samples in twice)
+        every = [unit * sample for samples in twice for sample in samples]
         middle = quantile(every, 0.5)
         noise = abs(second / first - 1)
         return Timed(case, middle, min(every), quantile(every, 0.9), len(every), noise, examined)

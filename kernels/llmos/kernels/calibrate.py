@@ -1,5 +1,6 @@
 """Measuring a machine: from timed operations to a profile.
 
+- While other programs keep the CPU busy it waits for a moment; if they go on, the profile's notes say so.
 - A grid of operations (`grids`), from decode to prefill sizes, is timed twice in shuffled rounds; the
   difference of the two is the noise floor, and held-out rows say how well the profile predicts.
 - When a model is named, a part of the budget is for whole iterations of it (`insitu`).
@@ -30,6 +31,7 @@ from llmos.kernels.rounds import Progress, Rounds
 
 QUICK_S, THOROUGH_S = 17.0, 90.0  # Budgets, loading torch included; the last round may overrun them.
 SYSTEM_PART, MOST_SYSTEM_S = 0.15, 10.0  # Of a budget, for the operating system; never more than that.
+BUSY_PERCENT, PATIENCE_PART, PATIENCE_S = 20.0, 0.2, 15.0  # Of a budget, and never longer than that.
 MODEL_PART, MODEL_S = 0.5, 90.0  # Of a budget, for iterations of a model; so much longer is the usual one.
 
 
@@ -68,6 +70,7 @@ def calibrate(
         raise ProfileError(f"a calibration takes 1 to 3600 s, not {budget_s:g}")
     name = name or ("null-device" if device == "null" else f"{THIS_MACHINE}-{device}")
     check_name(name)
+    busy = [] if device == "null" else wait_until_quiet(min(PATIENCE_PART * budget_s, PATIENCE_S), progress)
     deadline = time.monotonic() + budget_s
     system_s = min(SYSTEM_PART * budget_s, MOST_SYSTEM_S)
     model_s = MODEL_PART * budget_s if shape else 0.0
@@ -113,7 +116,7 @@ def calibrate(
         noise=rounds.noise(),
         noise_of=rounds.noise_of(),
         system=figures,
-        notes=(*rounds.notes, *system.notes, *missing),
+        notes=(*busy, *rounds.notes, *system.notes, *missing),
         rows=rounds.rows(),
     )
     if inside and shape:
@@ -123,6 +126,18 @@ def calibrate(
         save_calibration(profile)
     progress(1.0, "done")
     return profile
+
+
+def wait_until_quiet(patience_s: float, progress: Progress = in_silence) -> list[str]:
+    """Wait while others keep the CPU busy, for up to `patience_s` seconds; a note if they still do then."""
+    until = time.monotonic() + patience_s
+    while (pressure := cpu_pressure() or 0.0) > BUSY_PERCENT:
+        if time.monotonic() >= until:
+            note = f"the machine was busy: in {pressure:.0f} % of the ten seconds before, something waited"
+            return [f"{note} for a CPU; close what runs beside it and measure again for a surer profile"]
+        progress(0.0, f"waiting for a quiet moment: pressure {pressure:.0f} %")
+        time.sleep(1.0)
+    return []
 
 
 def cpu_pressure() -> float | None:

@@ -130,6 +130,6 @@ def open_device(kind: str) -> Iterator[Device]:
             hint="pip install 'llmos[kernels]', or use a shipped profile: llmos profile list",
         ) from error
     if kind == "cuda" and not timers.cuda_is_there():
-        raise ProfileError("torch finds no CUDA device here", hint="measure the CPU: llmos calibrate")
+        raise ProfileError("torch finds no CUDA device here", hint="take the CPU: --device cpu")
     with timers.one_thread():
         yield timers.CudaDevice() if kind == "cuda" else timers.CpuDevice()

@@ -36,6 +36,9 @@ TOKENS, FEW_TOKENS = (1, 4, 16, 64, 256, 512), (1, 64)
 CHUNKS = ((64, 64), (256, 256), (512, 512), (16, 512), (64, 512), (256, 512), (64, 1024), (256, 1024))
 """Of a prefill: new tokens and context, these included."""
 CONTEXTS, BATCHES = (32, 128, 512, 1024), (1, 4, 16)
+LONG_TOKENS, LONG_CONTEXTS = (1024, 4096), (4096, 8192)
+LONG_CHUNKS = ((1024, 1024), (4096, 4096), (512, 4096), (2048, 8192))
+"""What a GPU is asked in addition."""
 COPY_SIZES = tuple(2**power for power in range(12, 27, 2))
 
 
@@ -58,7 +61,8 @@ def grid(device: Device, *, quick: bool) -> list[Op]:
     models = (first,) if quick else (first, "qwen3-0.6b")
     for dtype in DTYPES[:2] if quick and not cuda else DTYPES[1:] if quick else DTYPES:
         for model in models:
-            ops += attention_ops(SHAPES[model], dtype) + layer_ops(SHAPES[model], dtype)
+            ops += attention_ops(SHAPES[model], dtype, long=cuda)
+            ops += layer_ops(SHAPES[model], dtype, long=cuda)
     if not quick:
         ops += _compressed(sorted(_layers(first)), cuda=cuda)
     fitting = [op for op in ops if not isinstance(op, Embedding) or op.vocab * op.hidden <= limit]
@@ -85,21 +89,22 @@ def _compressed(curves: list[tuple[int, int]], *, cuda: bool) -> list[Op]:
     ]  # fmt: skip
 
 
-def attention_ops(shape: ModelShape, dtype: str, *, few: bool = False) -> list[Op]:
-    """Attention of prefill and decoding, and the writing of keys and values."""
+def attention_ops(shape: ModelShape, dtype: str, *, few: bool = False, long: bool = False) -> list[Op]:
+    """Attention of prefill and decoding, and the writing of keys and values; `long` ones too."""
     heads = (shape.heads, shape.kv_heads, shape.head_dim)
-    chunks = ((256, 256), (64, 512)) if few else CHUNKS
+    chunks = ((256, 256), (64, 512)) if few else CHUNKS + (LONG_CHUNKS if long else ())
     ops: list[Op] = [PrefillAttention(new, context, *heads, dtype=dtype) for new, context in chunks]
     for layout in ("contiguous", "paged"):
-        batches, contexts = ((4,), (512,)) if few else (BATCHES, CONTEXTS)
+        contexts = (512,) if few else CONTEXTS + (LONG_CONTEXTS if long else ())
+        batches = (4,) if few else BATCHES
         ops += [DecodeAttention(c, b, *heads, dtype, layout) for b in batches for c in contexts]
-    tokens = FEW_TOKENS[-1:] if few else TOKENS
+    tokens = FEW_TOKENS[-1:] if few else TOKENS + (LONG_TOKENS if long else ())
     return ops + [KvWrite(each, shape.kv_heads, shape.head_dim, dtype) for each in tokens]
 
 
-def layer_ops(shape: ModelShape, dtype: str, *, few: bool = False) -> list[Op]:
-    """What lies between attention and products, for token counts from decoding to prefill."""
-    tokens = FEW_TOKENS[-1:] if few else TOKENS
+def layer_ops(shape: ModelShape, dtype: str, *, few: bool = False, long: bool = False) -> list[Op]:
+    """What lies between attention and products, for tokens from decoding to prefill; `long` ones too."""
+    tokens = FEW_TOKENS[-1:] if few else TOKENS + (LONG_TOKENS if long else ())
     both = shape.heads + shape.kv_heads
     ops: list[Op] = [RmsNorm(each, shape.hidden, dtype) for each in tokens]
     ops += [Rotary(each, both, shape.head_dim, dtype) for each in tokens]

@@ -29,7 +29,7 @@ from llmos.costs.profile import IterationFit, Profile, Row, Spread
 from llmos.errors import ProfileError
 from llmos.kernels.device import Device
 from llmos.kernels.rounds import Progress
-from llmos.kernels.steady import PROBE, Steady
+from llmos.kernels.steady import PROBE, Sample, Steady
 from llmos.quantile import quantile
 
 DTYPES = ("fp32", "bf16", "fp16")  # What a model can compute in.
@@ -49,8 +49,8 @@ class Iterations(Protocol):
         """The time of one iteration of that batch, with nobody watching its parts."""
         ...
 
-    def parts(self, batch: Composition) -> dict[Op, float]:
-        """The time of each operation in one iteration of that batch."""
+    def parts(self, batch: Composition) -> dict[Op, list[float]]:
+        """The times of each operation in one iteration of that batch: one for each of its runs."""
         ...
 
 
@@ -68,8 +68,11 @@ class PretendedIterations:
         spent = sum(times * self.device.sample(op) for times, op in ops)
         return self.scale * spent + self.overhead_s * sum(times for times, _ in ops)
 
-    def parts(self, batch: Composition) -> dict[Op, float]:
-        return {op: self.device.sample(op) for _, op in operations(self.shape, batch)}
+    def parts(self, batch: Composition) -> dict[Op, list[float]]:
+        taken: defaultdict[Op, list[float]] = defaultdict(list)
+        for times, op in operations(self.shape, batch):
+            taken[op] += [self.device.sample(op)] * times
+        return taken
 
 
 @dataclass
@@ -77,7 +80,7 @@ class InSitu:
     """The measuring of one model under way.
 
     open: makes the model. learnt, held_out: the batches that teach, and those that check. wholes,
-    parts: samples so far, as multiples of a probe's time. steady: knows what those took, in seconds.
+    parts: samples so far. steady: knows how slow the machine was when they were taken.
     """
 
     open: Callable[[], Iterations]
@@ -86,8 +89,8 @@ class InSitu:
     seed: int = 0
     learnt: list[Composition] = field(default_factory=list)
     held_out: list[Composition] = field(default_factory=list)
-    wholes: dict[Composition, list[float]] = field(default_factory=dict)
-    parts: dict[Op, list[float]] = field(default_factory=lambda: defaultdict(list))
+    wholes: dict[Composition, list[Sample]] = field(default_factory=dict)
+    parts: dict[Op, list[Sample]] = field(default_factory=lambda: defaultdict(list))
     steady: Steady = field(init=False)
     notes: list[str] = field(default_factory=list)
     rounds: int = 0
@@ -149,20 +152,20 @@ class InSitu:
         turns = [(batch, whole) for batch in self.wholes for whole in (True, False)]
         drawn.shuffle(turns)
         teach = set(self.learnt)
-        spent: dict[Composition, float] = {}
+        spent: dict[Composition, Sample] = {}
         for done, (batch, whole) in enumerate(turns):
             if done % 8 == 0:
                 part = (number + done / len(turns)) / WANTED_ROUNDS
                 self.progress(min(0.99, part), f"round {number + 1}: an iteration of {_told(batch)}")
             if whole:
-                slowdown = self.steady.slowdown()
-                spent[batch] = model.seconds(batch) / slowdown
+                probe = self.steady.run()
+                spent[batch] = Sample(model.seconds(batch), probe)
             elif batch in teach:
-                slowdown = self.steady.slowdown()
-                for op, seconds in model.parts(batch).items():
-                    self.parts[op].append(seconds / slowdown)
-        for batch, multiple in spent.items():  # A round is kept whole, or not at all.
-            self.wholes[batch].append(multiple)
+                probe = self.steady.run()
+                for op, runs in model.parts(batch).items():
+                    self.parts[op] += [Sample(seconds, probe) for seconds in runs]
+        for batch, sample in spent.items():  # A round is kept whole, or not at all.
+            self.wholes[batch].append(sample)
 
     @property
     def probe_s(self) -> float:
@@ -173,7 +176,7 @@ class InSitu:
         """One row for each operation of the batches that teach."""
         rows, unit = [], self.probe_s
         for op in sorted(self.parts, key=lambda op: (op.family, op.dims[1:], op.dims[0])):
-            samples = [multiple * unit for multiple in self.parts[op]]
+            samples = [multiple * unit for multiple in self.steady.steadied(self.parts[op])]
             low, middle, high = (
                 float(f"{seconds:.6e}") for seconds in (min(samples), usual(samples), quantile(samples, 0.9))
             )
@@ -182,7 +185,7 @@ class InSitu:
 
     def usual(self, batch: Composition, turn: slice = slice(None)) -> float:
         """The time of that batch, over some of the rounds or all of them."""
-        return self.probe_s * usual(self.wholes[batch][turn])
+        return self.probe_s * usual(self.steady.steadied(self.wholes[batch][turn]))
 
     def noise(self) -> Spread:
         """How far the even rounds are from the odd ones."""

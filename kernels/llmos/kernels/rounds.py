@@ -23,7 +23,7 @@ from llmos.costs.ops import Op, make_op, op_fields, show_family, show_op
 from llmos.costs.profile import Link, Row, Spread
 from llmos.errors import ProfileError
 from llmos.kernels.device import Device
-from llmos.kernels.steady import PRODUCT, Steady
+from llmos.kernels.steady import PRODUCT, Sample, Steady
 from llmos.quantile import quantile
 
 FEWEST_ROUNDS, WANTED_ROUNDS, MOST_ROUNDS = 3, 6, 12  # of each of the two passes
@@ -42,7 +42,7 @@ Progress = Callable[[float, str], None]
 class Rounds:
     """The measuring of one device under way: samples so far, and what is worth a note.
 
-    passes: samples, as multiples of a probe's time. steady: knows what those took, in seconds.
+    passes: the samples of each. steady: knows how slow the machine was when they were taken.
     """
 
     device: Device
@@ -50,7 +50,7 @@ class Rounds:
     budget_s: float
     progress: Progress
     notes: list[str] = field(default_factory=list)
-    passes: list[dict[Op, list[float]]] = field(default_factory=list)
+    passes: list[dict[Op, list[Sample]]] = field(default_factory=list)
     refined: list[Op] = field(default_factory=list)
     steady: Steady = field(init=False)
     _kept: dict[Op, float] = field(default_factory=dict)  # with the wall time of its samples in a round
@@ -141,7 +141,7 @@ class Rounds:
 
     def _pass(self, rounds: int, until: float) -> int:
         """Take samples of each operation in up to that many rounds, and say how many it were."""
-        samples: dict[Op, list[float]] = {op: [] for op in self._kept}
+        samples: dict[Op, list[Sample]] = {op: [] for op in self._kept}
         self.passes.append(samples)
         order = [op for op in self._kept for _ in range(self._visits[op])]
         for done in range(rounds):
@@ -151,8 +151,8 @@ class Rounds:
             for number, op in enumerate(order):
                 if number % 16 == 0:
                     self._tell(done, rounds, number / len(order), op)
-                slowdown = self.steady.slowdown()
-                samples[op].append(self.device.sample(op) / slowdown)
+                probe = self.steady.run()
+                samples[op].append(Sample(self.device.sample(op), probe))
         return rounds
 
     def _tell(self, done: int, rounds: int, part: float, op: Op) -> None:
@@ -165,7 +165,7 @@ class Rounds:
         """One row per operation: from its fastest sample to the ninetieth percentile."""
         rows, unit = [], self.steady.usual()
         for op in sorted(self._kept, key=lambda op: (op.family, op.dims[1:], op.dims[0])):
-            samples = [unit * sample for each in self.passes for sample in each[op]]
+            samples = [unit * each for done in self.passes for each in self.steady.steadied(done[op])]
             low, middle, high = map(_seven_digits, (min(samples), _time(samples), quantile(samples, 0.9)))
             rows.append(Row(op, middle, low, high, len(samples)))
         return tuple(rows)
@@ -201,7 +201,8 @@ class Rounds:
         if len(self.passes) < 2 or min(map(len, self.passes[1].values())) < FEWEST_ROUNDS:
             return []
         first, second = self.passes
-        return [(op, abs(_time(second[op]) / _time(first[op]) - 1)) for op in self._kept]
+        of = self.steady.steadied
+        return [(op, abs(_time(of(second[op])) / _time(of(first[op])) - 1)) for op in self._kept]
 
 
 def bends(times: Mapping[Op, float]) -> list[Op]:

@@ -11,9 +11,9 @@ Source: paired measurements, as in Bulej et al., Duet Benchmarking, ICPE 2020; t
 two cores, here by turns on one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from llmos.costs.decoder import Composition
 from llmos.costs.ops import Matmul
@@ -23,13 +23,20 @@ PROBE: Final = Composition(decode=(256,) * 4, sampled=4)
 """The probe of a model: an iteration that reads all of its weights, and some keys and values."""
 PRODUCT: Final = Matmul(16, 512, 1024, "fp32")
 """The probe of a device: it computes about as long as it reads."""
-LAST: Final = 3
-"""The slowdown is the median of so many probes, for a probe can have a hiccup of its own."""
+NEAR: Final = 2
+"""So many probes before that of a sample, and after it, tell its slowdown, too: each can have a hiccup."""
+
+
+class Sample(NamedTuple):
+    """The seconds that something took, right after the probe of that number."""
+
+    seconds: float
+    probe: int
 
 
 @dataclass
 class Steady:
-    """How slow the machine is at the moment.
+    """How slow the machine is at the moment, and was when a sample was taken.
 
     probe: runs what is always the same, and gives its time in seconds. usual_s: what that takes usually.
     slowdowns: those of all probes so far, 1 for none.
@@ -39,10 +46,22 @@ class Steady:
     usual_s: float = 1.0
     slowdowns: list[float] = field(default_factory=list)
 
+    def run(self) -> int:
+        """Run the probe; returns its number, for a sample."""
+        self.slowdowns.append(self.probe() / self.usual_s)
+        return len(self.slowdowns) - 1
+
     def slowdown(self) -> float:
         """Run the probe; returns how many times longer than usual things take now."""
-        self.slowdowns.append(self.probe() / self.usual_s)
-        return quantile(self.slowdowns[-LAST:], 0.5)
+        return self._around(self.run())
+
+    def steadied(self, samples: Iterable[Sample]) -> list[float]:
+        """Each sample in seconds of a machine as fast as usual; where `usual_s` is 1, in times of a probe."""
+        return [sample.seconds / self._around(sample.probe) for sample in samples]
+
+    def _around(self, number: int) -> float:
+        """The median slowdown of that probe and of those near it, so far as they have run."""
+        return quantile(self.slowdowns[max(0, number - NEAR) : number + NEAR + 1], 0.5)
 
     def usual(self) -> float:
         """The median slowdown: where `usual_s` is 1, what a probe usually takes, in seconds."""

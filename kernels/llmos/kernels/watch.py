@@ -33,8 +33,8 @@ class Watch(Observe, Protocol):
         """What `run` gives, and the seconds that it took."""
         ...
 
-    def parts(self) -> dict[Op, float]:
-        """Seconds of each operation observed since this was last asked: the mean of its runs."""
+    def parts(self) -> dict[Op, list[float]]:
+        """The seconds of every run of each operation observed since this was last asked."""
         ...
 
 
@@ -55,9 +55,9 @@ class CpuWatch:
         out = run()
         return out, time.thread_time() - start
 
-    def parts(self) -> dict[Op, float]:
+    def parts(self) -> dict[Op, list[float]]:
         taken, self._taken = self._taken, defaultdict(list)
-        return {op: sum(times) / len(times) for op, times in taken.items()}
+        return taken
 
 
 class CudaWatch:
@@ -83,13 +83,10 @@ class CudaWatch:
         end.synchronize()
         return out, start.elapsed_time(end) / 1e3
 
-    def parts(self) -> dict[Op, float]:
+    def parts(self) -> dict[Op, list[float]]:
         torch.cuda.synchronize()
         taken, self._taken = self._taken, defaultdict(list)
-        return {
-            op: sum(start.elapsed_time(end) for start, end in pairs) / len(pairs) / 1e3
-            for op, pairs in taken.items()
-        }
+        return {op: [start.elapsed_time(end) / 1e3 for start, end in pairs] for op, pairs in taken.items()}
 
 
 def watch_for(device: str) -> Watch:
@@ -131,8 +128,8 @@ class RealIterations:
         chunks = self._chunks(batch)
         return self._watch.whole(lambda: self.model.iterate(chunks))[1]
 
-    def parts(self, batch: Composition) -> dict[Op, float]:
-        """The time of each operation of one iteration, the mean of its runs in it."""
+    def parts(self, batch: Composition) -> dict[Op, list[float]]:
+        """The times of each operation of one iteration, one for each of its runs."""
         self.model.iterate(self._chunks(batch), self._watch)
         return self._watch.parts()
 

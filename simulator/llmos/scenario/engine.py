@@ -25,8 +25,9 @@ def pacing_of(engine: Engine, costs: CostModel | None, findings: Findings) -> La
     if engine.cost is not None:
         return Law(engine.cost.base, engine.cost.per_token, engine.cost.per_context_token)
     if costs is None:
-        hint = 'add profile = "reference-cpu" at the top'
-        findings.add(("engine", "model"), "a model's costs come from a profile", hint=hint)
+        if all(problem.key != "profile" for problem in findings.problems):
+            hint = 'add profile = "reference-cpu" at the top'
+            findings.add(("engine", "model"), "a model's costs come from a profile", hint=hint)
         return None
     key = "model"
     try:
