@@ -230,27 +230,41 @@ def test_a_gpu_is_asked_for_longer_contexts(kind, longest):
 
 
 class Slowing(NullDevice):
-    """Takes twice as long once it has been asked often enough: for everything, or for all but the probe."""
+    """A machine that takes twice as long once it has been asked often enough."""
 
     asked = 0
     slow_after = 0
-    but_probes = False
 
     def sample(self, op):
         self.asked += op != PRODUCT
-        slow = self.asked > self.slow_after and not (self.but_probes and op == PRODUCT)
-        return super().sample(op) * (2 if slow else 1)
+        return super().sample(op) * (2 if self.asked > self.slow_after else 1)
 
 
-@pytest.mark.parametrize(("but_probes", "noise"), [(True, 1.0), (False, 0.0)])
-def test_operations_that_change_between_the_passes_show_as_noise_and_the_machine_does_not(but_probes, noise):
+class Fitful(NullDevice):
+    """A machine with two fast moments in five, which takes half as long again in the others."""
+
+    asked = 0
+
+    def sample(self, op):
+        self.asked += 1
+        return super().sample(op) * (1.0 if self.asked // 2 % 5 < 2 else 1.5)
+
+
+def test_rows_are_of_the_usual_speed_of_a_machine():
+    ops = [Matmul(m, 1024, 1024) for m in (1, 2, 4)]
+    rounds = rounds_of(Fitful(ripple=0), ops)
+    rounds.measure()
+    for row in rounds.rows():
+        assert row.seconds == pytest.approx(1.5 * NullDevice(ripple=0).sample(row.op))
+
+
+def test_a_machine_that_changes_between_the_passes_shows_as_noise():
     ops = [Matmul(m, 64, 64) for m in (1, 2, 4)]
     device = Slowing(ripple=0)
-    device.but_probes = but_probes
     device.slow_after = len(ops) * (2 + VISITS * MOST_ROUNDS)  # two warm-ups, then the first pass
     rounds = rounds_of(device, ops)
     rounds.measure()
-    assert rounds.noise().median == pytest.approx(noise)
+    assert rounds.noise().median == pytest.approx(1)
 
 
 class Recording(NullDevice):

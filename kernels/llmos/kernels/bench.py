@@ -1,7 +1,7 @@
 """One operation in many variants, side by side: how fast, how near to the roofline, how exact, how large.
 
 - A variant is how the weights are stored and which way the kernel is run; `VARIANTS` has all of them.
-- Timed as a calibration is: cold inputs, two passes of shuffled rounds, a probe beside each sample. The
+- Timed as a calibration is: cold inputs, two passes of shuffled rounds, the tenth percentile. The
   difference of the passes stands beside each time: what is not larger than that means nothing.
 - The roofline is that of this very run: for each kind of arithmetic the most FLOP/s that anything here
   reached, and of the memory the most bytes per second.
@@ -22,7 +22,6 @@ from llmos.kernels.calibrate import cpu_pressure, in_silence
 from llmos.kernels.device import EAGER, Device, Examined, open_device
 from llmos.kernels.grids import attention_ops, layer_ops
 from llmos.kernels.rounds import Progress
-from llmos.kernels.steady import PRODUCT, Sample, Steady
 from llmos.quantile import quantile
 
 VARIANTS: dict[str, tuple[str, str]] = {
@@ -119,13 +118,9 @@ class _Rounds:
     deadline: float
     budget_s: float
     progress: Progress
-    passes: list[dict[Case, list[Sample]]] = field(default_factory=lambda: [{}, {}])
+    passes: list[dict[Case, list[float]]] = field(default_factory=lambda: [{}, {}])
     left_out: list[str] = field(default_factory=list)
     rates: dict[str, float] = field(default_factory=dict)  # FLOP/s of the probes, by kind of arithmetic
-    steady: Steady = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.steady = Steady(lambda: self.device.sample(PRODUCT))
 
     def warm_up(self, cases: Sequence[Case]) -> None:
         """Run each case once, and keep those that can be run."""
@@ -180,15 +175,13 @@ class _Rounds:
                 self.progress(0.4 + 0.5 * part, f"pass {number + 1} of 2, round {done + 1}")
                 random.Random(1000 * number + done).shuffle(order)
                 for case in order:
-                    probe = self.steady.run()
-                    samples[case].append(Sample(self.device.sample(case.op, case.way), probe))
+                    samples[case].append(self.device.sample(case.op, case.way))
 
     def timed(self, case: Case, examined: Examined) -> Timed:
         """The times of one case."""
-        unit, twice = self.steady.usual(), [self.steady.steadied(samples[case]) for samples in self.passes]
-        first, second = (quantile(samples, 0.5) for samples in twice)
-        every = [unit * sample for samples in twice for sample in samples]
-        middle = quantile(every, 0.5)
+        first, second = (quantile(samples[case], 0.1) for samples in self.passes)
+        every = [*self.passes[0][case], *self.passes[1][case]]
+        middle = quantile(every, 0.1)
         noise = abs(second / first - 1)
         return Timed(case, middle, min(every), quantile(every, 0.9), len(every), noise, examined)
 
@@ -226,7 +219,7 @@ def bench(
     progress(1.0, "done")
     return Bench(
         facts["device"], facts["driver"], facts["torch"], facts["threads"],
-        f"{clock}; cold inputs; median of the samples, each divided by the slowdown beside it",
+        f"{clock}; cold inputs; tenth percentile of the samples",
         max((known for known in pressures if known is not None), default=None),
         peaks, bandwidth, launches, Spread.of([timed.noise for timed in rows]), rows, tuple(rounds.left_out),
     )  # fmt: skip

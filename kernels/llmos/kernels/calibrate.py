@@ -106,7 +106,7 @@ def calibrate(
         torch=facts["torch"],
         threads=int(facts["threads"]),
         host=_host(facts),
-        clock=f"{machine.clock}; cold inputs; median of the samples, each divided by the slowdown beside it",
+        clock=f"{machine.clock}; cold inputs; tenth percentile of the samples, for the usual speed",
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         pressure_percent=max((known for known in pressures if known is not None), default=None),
         peak_flops=rounds.peaks(),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from llmos.costs.profile import Profile, Row, Spread
 from llmos.errors import ProfileError
 from llmos.kernels.device import open_device
+from llmos.kernels.steady import FAST, PRODUCT, Steady
 from llmos.quantile import quantile
 
 PROBES = 12
@@ -52,14 +53,19 @@ def check_profile(profile: Profile, device: str = "cpu", *, budget_s: float = 2.
     deadline = time.monotonic() + budget_s
     samples: dict[int, list[float]] = {index: [] for index in range(len(rows))}
     with open_device(device) as machine:
+        steady = Steady(lambda: machine.sample(PRODUCT))
         for row in rows:
             machine.sample(row.op)  # warms up, and is thrown away
         for turn in range(ROUNDS):
             if turn >= 2 and time.monotonic() > deadline:
                 break
             for index in random.Random(turn).sample(range(len(rows)), len(rows)):
+                steady.run()
                 samples[index].append(machine.sample(rows[index].op))
-    probes = tuple((row, quantile(samples[index], 0.5) / row.seconds) for index, row in enumerate(rows))
+    usual = steady.usual_of_fast()  # As the rows are.
+    probes = tuple(
+        (row, usual * quantile(samples[index], FAST) / row.seconds) for index, row in enumerate(rows)
+    )
     ratios = [ratio for _, ratio in probes]
     return Drift(quantile(ratios, 0.5), min(ratios), max(ratios), probes, profile.noise)
 

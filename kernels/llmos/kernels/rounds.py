@@ -6,8 +6,10 @@
 - Then the grid is measured twice, one pass after the other, each in as many rounds as fit. A round
   takes one sample of every operation, of the small ones some, in a new order: a slow minute spreads over
   all of them, and what varies most is asked most often.
-- Each sample is divided by the slowdown of its moment, as `steady` has it; a row's time is the median of
-  them, times what a probe usually took.
+- Before each sample runs a probe, as `steady` has it. A row's time is the tenth percentile of its samples,
+  times how much longer the probes usually took than their own tenth percentile. So it is of the machine's
+  usual speed, and found in its fast moments, which repeat: on an idle machine two passes were 1.7 % apart in
+  the median, and 3.7 % when every sample was divided by the slowdown of its own moment.
 - Ctrl-C ends the measuring early when there is enough for rows; else it goes through.
 """
 
@@ -23,7 +25,7 @@ from llmos.costs.ops import Op, make_op, op_fields, show_family, show_op
 from llmos.costs.profile import Link, Row, Spread
 from llmos.errors import ProfileError
 from llmos.kernels.device import Device
-from llmos.kernels.steady import PRODUCT, Sample, Steady
+from llmos.kernels.steady import FAST, PRODUCT, Steady
 from llmos.quantile import quantile
 
 FEWEST_ROUNDS, WANTED_ROUNDS, MOST_ROUNDS = 3, 6, 12  # of each of the two passes
@@ -42,7 +44,7 @@ Progress = Callable[[float, str], None]
 class Rounds:
     """The measuring of one device under way: samples so far, and what is worth a note.
 
-    passes: the samples of each. steady: knows how slow the machine was when they were taken.
+    passes: the samples of each, in seconds. steady: knows how slow the machine was meanwhile.
     """
 
     device: Device
@@ -50,7 +52,7 @@ class Rounds:
     budget_s: float
     progress: Progress
     notes: list[str] = field(default_factory=list)
-    passes: list[dict[Op, list[Sample]]] = field(default_factory=list)
+    passes: list[dict[Op, list[float]]] = field(default_factory=list)
     refined: list[Op] = field(default_factory=list)
     steady: Steady = field(init=False)
     _kept: dict[Op, float] = field(default_factory=dict)  # with the wall time of its samples in a round
@@ -141,7 +143,7 @@ class Rounds:
 
     def _pass(self, rounds: int, until: float) -> int:
         """Take samples of each operation in up to that many rounds, and say how many it were."""
-        samples: dict[Op, list[Sample]] = {op: [] for op in self._kept}
+        samples: dict[Op, list[float]] = {op: [] for op in self._kept}
         self.passes.append(samples)
         order = [op for op in self._kept for _ in range(self._visits[op])]
         for done in range(rounds):
@@ -151,8 +153,8 @@ class Rounds:
             for number, op in enumerate(order):
                 if number % 16 == 0:
                     self._tell(done, rounds, number / len(order), op)
-                probe = self.steady.run()
-                samples[op].append(Sample(self.device.sample(op), probe))
+                self.steady.run()
+                samples[op].append(self.device.sample(op))
         return rounds
 
     def _tell(self, done: int, rounds: int, part: float, op: Op) -> None:
@@ -163,9 +165,9 @@ class Rounds:
 
     def rows(self) -> tuple[Row, ...]:
         """One row per operation: from its fastest sample to the ninetieth percentile."""
-        rows, unit = [], self.steady.usual()
+        rows, usual = [], self.steady.usual_of_fast()
         for op in sorted(self._kept, key=lambda op: (op.family, op.dims[1:], op.dims[0])):
-            samples = [unit * each for done in self.passes for each in self.steady.steadied(done[op])]
+            samples = [usual * sample for done in self.passes for sample in done[op]]
             low, middle, high = map(_seven_digits, (min(samples), _time(samples), quantile(samples, 0.9)))
             rows.append(Row(op, middle, low, high, len(samples)))
         return tuple(rows)
@@ -201,8 +203,7 @@ class Rounds:
         if len(self.passes) < 2 or min(map(len, self.passes[1].values())) < FEWEST_ROUNDS:
             return []
         first, second = self.passes
-        of = self.steady.steadied
-        return [(op, abs(_time(of(second[op])) / _time(of(first[op])) - 1)) for op in self._kept]
+        return [(op, abs(_time(second[op]) / _time(first[op]) - 1)) for op in self._kept]
 
 
 def bends(times: Mapping[Op, float]) -> list[Op]:
@@ -234,7 +235,7 @@ def _between(low: Op, high: Op) -> Op | None:
 
 
 def _time(samples: Sequence[float]) -> float:
-    return quantile(samples, 0.5)
+    return quantile(samples, FAST)
 
 
 def _link(rows: Sequence[Row]) -> Link:

@@ -3,7 +3,7 @@
 - A core whose other thread somebody else uses, or one that runs hot, can be a third slower in one minute
   than in the next. No clock tells: the time is the program's own, and there is more of it.
 - So a *probe* runs before each sample: always the same iteration of the same model, or the same product.
-  How much longer it takes than usual is the slowdown of the moment, and the sample is divided by that.
+  How much longer it takes than usual is the slowdown of the moment; an iteration is divided by that.
 - What is usual is a matter of the calibration, and stands in the profile. So a validation tells the errors
   of the model from the drift of the machine; it reports both.
 
@@ -23,6 +23,8 @@ PROBE: Final = Composition(decode=(256,) * 4, sampled=4)
 """The probe of a model: an iteration that reads all of its weights, and some keys and values."""
 PRODUCT: Final = Matmul(16, 512, 1024, "fp32")
 """The probe of a device: it computes about as long as it reads."""
+FAST: Final = 0.1
+"""The part of all moments that is fast."""
 NEAR: Final = 2
 """So many probes before that of a sample, and after it, tell its slowdown, too: each can have a hiccup."""
 
@@ -54,6 +56,10 @@ class Steady:
     def slowdown(self) -> float:
         """Run the probe; returns how many times longer than usual things take now."""
         return self._around(self.run())
+
+    def usual_of_fast(self) -> float:
+        """How many times longer things usually take than in the machine's fast moments."""
+        return self.usual() / quantile(self.slowdowns, FAST)
 
     def steadied(self, samples: Iterable[Sample]) -> list[float]:
         """Each sample in seconds of a machine as fast as usual; where `usual_s` is 1, in times of a probe."""
