@@ -156,10 +156,6 @@ def _kept(_q: Tensor, keys: Tensor, values: Tensor, *_: Any) -> tuple[Tensor, ..
     return keys, values
 
 
-def _new(_keys: Tensor, _values: Tensor, _slots: Tensor, *new: Tensor) -> tuple[Tensor, ...]:
-    return new
-
-
 PREFILL = Kernel(_prefill_operands, run_prefill, exact_prefill, stored=_kept)
 CONTIGUOUS_DECODE = Kernel(_decode_operands, run_decode, exact_decode, stored=_kept)
 PAGED_DECODE = Kernel(_paged_operands, run_paged_decode, exact_paged_decode, stored=_kept)
