@@ -184,6 +184,21 @@ def run(*arguments):
     return CliRunner().invoke(command, ["bench", "--device", "null", "--budget", "1", *arguments])
 
 
+@pytest.mark.parametrize("budget", ["2", "2s", "2000 ms"])
+def test_a_budget_may_have_its_unit(budget, monkeypatch):
+    asked = []
+    monkeypatch.setattr("llmos.cli.kernels.bench", lambda *_, budget_s, **__: asked.append(budget_s) or 1 / 0)
+    CliRunner().invoke(command, ["bench", "--device", "null", "--budget", budget])
+    assert asked == [2.0]
+
+
+@pytest.mark.parametrize("budget", ["0.5", "2h", "-1s", "nan", "soon"])
+def test_a_budget_without_sense_is_told(budget):
+    shown = CliRunner().invoke(command, ["bench", "--device", "null", "--budget", budget])
+    assert shown.exit_code == 2
+    assert "--budget" in shown.output
+
+
 def test_the_table_has_a_line_for_each_variant():
     shown = run("--dtype", "bf16", "--variant", "eager,int8", "--shape", "8x64x32")
     assert shown.exit_code == 0, shown.output

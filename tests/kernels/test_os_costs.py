@@ -262,12 +262,17 @@ def test_a_folder_on_a_disk_is_taken_rather_than_one_in_memory(tmp_path, monkeyp
         assert files._folder_of(file) == str(tmp_path)
 
 
+def dropped(file):
+    """Drop the file from the page cache, or skip the test where that cannot be done."""
+    try:
+        files.drop(file)
+    except LackError as lack:
+        pytest.skip(str(lack))
+
+
 def test_mincore_sees_what_is_read_and_what_is_dropped():
     with files.scratch_file() as file:
-        try:
-            files.drop(file)
-        except LackError as lack:
-            pytest.skip(str(lack))
+        dropped(file)
         assert files.resident_pages(file) == 0
         os.pread(file, 1, 0)
         assert files.resident_pages(file) >= 1
@@ -317,10 +322,7 @@ def test_too_little_memory_is_a_note():
 
 def droppable():
     with files.scratch_file() as file:
-        try:
-            files.drop(file)
-        except LackError as lack:
-            pytest.skip(str(lack))
+        dropped(file)
 
 
 def test_without_proc_no_buffered_read_is_taken_for_a_direct_one(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@
 - Then the grid is measured twice, one pass after the other, each in as many rounds as fit. A round
   takes one sample of every operation, of the small ones some, in a new order: a slow minute spreads over
   all of them, and what varies most is asked most often.
-- Before each sample runs a probe, as `steady` has it. A row's time is the tenth percentile of its samples,
+- Between the samples run probes, as `steady` has them. A row's time is the tenth percentile of its samples,
   times how much longer the probes usually took than their own tenth percentile. So it is of the machine's
   usual speed, and found in its fast moments, which repeat: on an idle machine two passes were 1.7 % apart in
   the median, and 3.7 % when every sample was divided by the slowdown of its own moment.
@@ -32,6 +32,7 @@ FEWEST_ROUNDS, WANTED_ROUNDS, MOST_ROUNDS = 3, 6, 12  # of each of the two passe
 SCOUTING_ROUNDS = 2
 MOST_REFINED = 0.08  # As many sizes, as a share of the grid, join it where it bends most.
 STRAIGHT = 0.15  # As far as a row may be from its neighbours' line, in logarithms: noise is that large.
+PROBE_EVERY = 8  # samples
 SMALL_S, VISITS = 100e-6, 4  # An operation that takes less has so many samples a round.
 SLOWEST_SAMPLE = 1 / 300  # A single run may take this much of the budget.
 LEAST_PART = 0.3  # Of the budget, for the rounds, however long warming up took.
@@ -85,7 +86,6 @@ class Rounds:
     def _keep(self, op: Op) -> None:
         """Add an operation to the grid, having seen what it takes."""
         start = time.monotonic()
-        self.steady.probe()
         self._visits[op] = VISITS if self.device.sample(op) < SMALL_S else 1
         self._kept[op] = self._visits[op] * (time.monotonic() - start)
 
@@ -153,7 +153,8 @@ class Rounds:
             for number, op in enumerate(order):
                 if number % 16 == 0:
                     self._tell(done, rounds, number / len(order), op)
-                self.steady.run()
+                if number % PROBE_EVERY == 0:
+                    self.steady.run()
                 samples[op].append(self.device.sample(op))
         return rounds
 

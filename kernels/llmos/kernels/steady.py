@@ -2,7 +2,7 @@
 
 - A core whose other thread somebody else uses, or one that runs hot, can be a third slower in one minute
   than in the next. No clock tells: the time is the program's own, and there is more of it.
-- So a *probe* runs before each sample: always the same iteration of the same model, or the same product.
+- So a *probe* runs beside the samples: always the same iteration of the same model, or the same product.
   How much longer it takes than usual is the slowdown of the moment; an iteration is divided by that.
 - What is usual is a matter of the calibration, and stands in the profile. So a validation tells the errors
   of the model from the drift of the machine; it reports both.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from llmos.cli.output import json_option, print_json, progress, say
+from llmos.cli.parsing import BUDGET
 from llmos.cli.profile import check, facts, show
 from llmos.costs.profile import THIS_MACHINE
 from llmos.kernels.calibrate import calibrate
@@ -13,7 +14,7 @@ from llmos.kernels.calibrate import calibrate
 @click.command()
 @click.option("--device", default="cpu", show_default=True, help="cpu, or cuda where there is one.")
 @click.option("--quick", is_flag=True, help="At most 20 s (a model: 90 s more), with a wider error bar.")
-@click.option("--budget", type=click.FloatRange(1, 3600), help="Seconds to spend.")
+@click.option("--budget", type=BUDGET, help="Time to spend: 60, or 60s.")
 @click.option("--name", default="", help="What to call the profile.")
 @click.option("--model", default="", help="A model to run, such as tiny-20m: whole iterations are timed too.")
 @click.option("--dtype", help="What the model computes in: fp32, bf16 or fp16.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llmos.cli.output import fields, json_option, print_json, progress, say, table
-from llmos.cli.parsing import split_list
+from llmos.cli.parsing import BUDGET, split_list
 from llmos.costs.decoder import model_shape
 from llmos.costs.ops import Matmul, op_fields, show_op
 from llmos.kernels.bench import DTYPES, EXAMPLE, KINDS, USUAL, VARIANTS, bench, cases_of
@@ -56,7 +56,7 @@ class Shape(click.ParamType[tuple[int, int, int]]):
     help=f"{', '.join(KINDS)} or all.",
 )  # fmt: skip
 @click.option("--model", default="tiny-20m", show_default=True, help="Whose attention and layers.")
-@click.option("--budget", type=click.FloatRange(1, 3600), default=20.0, show_default=True, help="Seconds.")
+@click.option("--budget", type=BUDGET, default=20.0, show_default=True, help="Time to spend: 20, or 20s.")
 @click.option(
     "--plot", "picture", type=click.Path(path_type=Path), help="Draw the roofline: .png, .svg, .pdf."
 )

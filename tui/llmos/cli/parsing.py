@@ -29,6 +29,25 @@ class Duration(click.ParamType[int]):
 DURATION = Duration()
 
 
+class Budget(click.ParamType[float]):
+    """A time to spend, 60 or 60s or "2 min", from a second to an hour; becomes seconds."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return `value` in seconds, or fail with the cure."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = DURATION.convert(value, param, ctx) / 1e9
+        if not 1 <= seconds <= 3600:
+            self.fail(f"{value} is not from 1 to 3600 s", param, ctx)
+        return seconds
+
+
+BUDGET = Budget()
+
+
 def split_list(values: tuple[str, ...]) -> list[str]:
     """Split "a, b=[1, 2], c" at the commas outside brackets and "quotes", for each of `values`."""
     out: list[str] = []
